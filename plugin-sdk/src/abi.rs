@@ -1,0 +1,217 @@
+//! The boundary between the daemon and a plugin library: plain C data, version 1.
+//!
+//! A library exports one static, [`SYMBOL`], of type [`AbiLibrary`]. The daemon reads `magic`,
+//! `abi` and `size` before it trusts anything else, and calls nothing until they fit. A library
+//! can be written in any language that speaks the C ABI; authors in Rust use
+//! [`crate::export_plugins`] and never see this module.
+//!
+//! Rules:
+//! * **Ownership.** Each side frees what it allocated. Text that goes to the daemon is pushed
+//!   through an [`AbiSink`], copied before the callback returns. What the daemon hands to a call
+//!   is valid until that call returns, and no longer.
+//! * **Threads.** `process` may be called from several threads at once on one instance;
+//!   `create` and `destroy` once each. The daemon's callbacks are for the calling thread, during
+//!   the call.
+//! * **Panics** (or C++ exceptions) never leave a function: return [`AbiStatus::PANICKED`].
+//! * **Growth.** Structs grow at the end only, and carry their size: a reader uses no field that
+//!   lies beyond it. [`ABI_VERSION`] changes only when that is not enough.
+//! * All text is UTF-8. A null pointer stands for absence, never for an empty text.
+
+use std::{ffi::c_void, marker::PhantomData, mem};
+
+#[allow(unsafe_code)]
+mod shim;
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests;
+
+pub use shim::{library, plugin};
+
+/// Version of this boundary; apart from the versions of crates.
+pub const ABI_VERSION: u32 = 1;
+/// First bytes of [`AbiLibrary`].
+pub const MAGIC: [u8; 8] = *b"statsplg";
+/// Name of the exported static, ending in NUL.
+pub const SYMBOL: &[u8] = b"STATSCACHE_PLUGINS\0";
+
+/// Borrowed bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiBytes {
+    /// First byte; null for absence.
+    pub ptr: *const u8,
+    /// Number of bytes; for an interned label (null pointer) its handle.
+    pub len: usize,
+}
+
+impl AbiBytes {
+    /// Absence.
+    pub const NONE: Self = Self { ptr: std::ptr::null(), len: 0 };
+
+    /// The bytes of this text.
+    pub const fn new(text: &str) -> Self {
+        Self { ptr: text.as_ptr(), len: text.len() }
+    }
+
+    /// The label with this handle.
+    pub const fn interned(handle: u32) -> Self {
+        Self { ptr: std::ptr::null(), len: handle as usize }
+    }
+}
+
+/// Where a plugin pushes text: errors, manifests, declarations. Called at most once per call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiSink {
+    /// Goes back to `write` as it is.
+    pub context: *mut c_void,
+    /// Copies the text.
+    pub write: unsafe extern "C" fn(context: *mut c_void, text: AbiBytes),
+}
+
+/// How a call ended. Other numbers count as [`AbiStatus::FAILED`].
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbiStatus(pub u32);
+
+impl AbiStatus {
+    /// It did what it was asked.
+    pub const OK: Self = Self(0);
+    /// It could not; the sink has the error, JSON `{"message": …, "hint": …}`.
+    pub const FAILED: Self = Self(1);
+    /// It panicked; the sink has the error.
+    pub const PANICKED: Self = Self(2);
+}
+
+/// One message.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiMessage {
+    /// `size_of::<AbiMessage>()` of the daemon.
+    pub size: usize,
+    /// Topic.
+    pub topic: AbiBytes,
+    /// Identity, as text.
+    pub id: AbiBytes,
+    /// Event time, microseconds since 1970-01-01T00:00:00Z.
+    pub time: i64,
+    /// The whole JSON envelope.
+    pub body: AbiBytes,
+    /// Raw JSON of the declared fields, in order; null pointers where the body has nothing.
+    pub fields: *const AbiBytes,
+    /// Number of fields.
+    pub field_count: usize,
+}
+
+/// [`AbiUpdate::tag`]: adds `number` to a count.
+pub const TAG_ADD: u32 = 1;
+/// [`AbiUpdate::tag`]: `text` is a newest value, JSON.
+pub const TAG_SET: u32 = 2;
+
+/// One update.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiUpdate {
+    /// `size_of::<AbiUpdate>()` of the plugin.
+    pub size: u32,
+    /// What it says: `TAG_…`.
+    pub tag: u32,
+    /// Position of the metric in the declaration.
+    pub metric: u32,
+    /// Number of labels.
+    pub label_count: u32,
+    /// Label values in the order of the metric's dimensions.
+    pub labels: *const AbiBytes,
+    /// Event time, microseconds.
+    pub time: i64,
+    /// For [`TAG_ADD`].
+    pub number: i64,
+    /// For [`TAG_SET`].
+    pub text: AbiBytes,
+}
+
+/// Takes updates during a call of `process`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiUpdates {
+    /// `size_of::<AbiUpdates>()` of the daemon.
+    pub size: usize,
+    /// Goes back to `update` as it is.
+    pub context: *mut c_void,
+    /// Copies one update.
+    pub update: unsafe extern "C" fn(context: *mut c_void, update: *const AbiUpdate),
+}
+
+/// One plugin of a library.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiPlugin {
+    /// `size_of::<AbiPlugin>()` of the plugin.
+    pub size: u32,
+    /// See `Plugin::STATE_VERSION`.
+    pub state_version: u32,
+    /// Name in URLs and configuration.
+    pub id: AbiBytes,
+    /// Version of the plugin itself.
+    pub version: AbiBytes,
+    /// Writes the manifest, JSON of [`crate::Manifest`].
+    pub manifest: unsafe extern "C" fn(out: *const AbiSink) -> AbiStatus,
+    /// Creates an instance from its configuration (a JSON object); writes what it declares, JSON
+    /// of [`crate::Declaration`], or the error.
+    pub create: unsafe extern "C" fn(config: AbiBytes, instance: *mut *mut c_void, out: *const AbiSink) -> AbiStatus,
+    /// Says what one message means; writes the error, if any.
+    pub process: unsafe extern "C" fn(
+        instance: *const c_void,
+        message: *const AbiMessage,
+        updates: *const AbiUpdates,
+        error: *const AbiSink,
+    ) -> AbiStatus,
+    /// Frees an instance.
+    pub destroy: unsafe extern "C" fn(instance: *mut c_void),
+}
+
+/// What a library exports.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AbiLibrary {
+    /// [`MAGIC`].
+    pub magic: [u8; 8],
+    /// [`ABI_VERSION`] of the library. What follows is laid out as that version says.
+    pub abi: u32,
+    /// `size_of::<AbiLibrary>()` of the library.
+    pub size: u32,
+    /// Version of the SDK it was built with, for messages.
+    pub sdk: AbiBytes,
+    /// Its plugins.
+    pub plugins: *const *const AbiPlugin,
+    /// Number of plugins.
+    pub plugin_count: usize,
+}
+
+/// Field values of a message that came through the boundary.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AbiSlots<'a> {
+    fields: *const AbiBytes,
+    count: usize,
+    message: PhantomData<&'a AbiMessage>,
+}
+
+// The layout is the contract: a change here is a new ABI version, not an edit.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(mem::size_of::<AbiBytes>() == 16);
+    assert!(mem::size_of::<AbiSink>() == 16);
+    assert!(mem::size_of::<AbiMessage>() == 80);
+    assert!(mem::offset_of!(AbiMessage, time) == 40);
+    assert!(mem::offset_of!(AbiMessage, fields) == 64);
+    assert!(mem::size_of::<AbiUpdate>() == 56);
+    assert!(mem::offset_of!(AbiUpdate, labels) == 16);
+    assert!(mem::offset_of!(AbiUpdate, text) == 40);
+    assert!(mem::size_of::<AbiUpdates>() == 24);
+    assert!(mem::size_of::<AbiPlugin>() == 72);
+    assert!(mem::offset_of!(AbiPlugin, id) == 8);
+    assert!(mem::offset_of!(AbiPlugin, manifest) == 40);
+    assert!(mem::size_of::<AbiLibrary>() == 48);
+    assert!(mem::offset_of!(AbiLibrary, abi) == 8);
+    assert!(mem::offset_of!(AbiLibrary, plugins) == 32);
+};

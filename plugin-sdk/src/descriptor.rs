@@ -1,0 +1,140 @@
+//! What the daemon knows of a plugin before its first message: JSON on the wire of the ABI.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    metric::{Kind, Tiers},
+    topic::TopicPattern,
+};
+
+/// What is true of a plugin whatever its configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// One line: what it keeps statistics about.
+    pub summary: String,
+    /// As long as it needs to be; Markdown.
+    #[serde(default)]
+    pub description: String,
+    /// JSON Schema of the configuration.
+    pub config_schema: Value,
+}
+
+/// What an instance declares when it is created with its configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// Messages with one of these topics are handed to it; empty: all.
+    #[serde(default)]
+    pub topics: Vec<TopicPattern>,
+    /// JSON pointers (RFC 6901) into the body that it reads; the position is the slot.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// Its metrics; the position is the metric's number in updates.
+    pub metrics: Vec<MetricDescriptor>,
+    /// Label values that it refers to by position.
+    #[serde(default)]
+    pub interned_labels: Vec<String>,
+}
+
+/// One metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricDescriptor {
+    /// Last part of its URL: lower-case letters, digits and `_`.
+    pub name: String,
+    /// What its values are.
+    pub kind: Kind,
+    /// Names of its labels.
+    #[serde(default)]
+    pub dimensions: Vec<String>,
+    /// What one of its values counts, in plural: `messages`, `bytes`, `seconds`.
+    #[serde(default)]
+    pub unit: String,
+    /// What it tells, for people.
+    #[serde(default)]
+    pub description: String,
+    /// How its buckets are kept; without meaning for kinds that have none.
+    #[serde(default)]
+    pub tiers: Tiers,
+}
+
+impl Declaration {
+    /// The most labels that a metric has.
+    pub const DIMENSIONS_MAX: usize = 8;
+    /// The most metrics that a plugin has.
+    pub const METRICS_MAX: usize = 256;
+    /// The most fields that a plugin reads.
+    pub const FIELDS_MAX: usize = 1024;
+
+    /// Checks what types cannot: names, numbers, bounds. Says every problem it finds.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.metrics.is_empty() {
+            problems.push("it declares no metric".to_owned());
+        }
+        if self.metrics.len() > Self::METRICS_MAX {
+            problems.push(format!("it declares {} metrics, the most is {}", self.metrics.len(), Self::METRICS_MAX));
+        }
+        if self.fields.len() > Self::FIELDS_MAX {
+            problems.push(format!("it reads {} fields, the most is {}", self.fields.len(), Self::FIELDS_MAX));
+        }
+        for field in self.fields.iter().filter(|field| !is_pointer(field)) {
+            problems.push(format!("`{field}` is not a JSON pointer: it starts with / and has ~0 for ~, ~1 for /"));
+        }
+        for (i, metric) in self.metrics.iter().enumerate() {
+            if self.metrics[..i].iter().any(|other| other.name == metric.name) {
+                problems.push(format!("two metrics are called `{}`", metric.name));
+            }
+            problems.extend(metric.problems());
+        }
+        problems
+    }
+}
+
+impl MetricDescriptor {
+    /// Names of query parameters and answer columns that a label would hide.
+    const RESERVED: [&str; 4] = ["time", "value", "id", "coverage"];
+    /// Parts of a plugin's URL that are no metric.
+    const RESERVED_NAMES: [&str; 5] = ["schema", "stream", "diff", "layout", "labels"];
+
+    fn problems(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut problems = Vec::new();
+        if !is_name(name) {
+            problems.push(format!("metric name `{name}` must be lower-case letters, digits and _, at most 64"));
+        }
+        if Self::RESERVED_NAMES.contains(&name.as_str()) {
+            problems.push(format!("a metric cannot be called `{name}`: that part of the URL is something else"));
+        }
+        if self.dimensions.len() > Declaration::DIMENSIONS_MAX {
+            let (n, max) = (self.dimensions.len(), Declaration::DIMENSIONS_MAX);
+            problems.push(format!("metric `{name}` has {n} dimensions, the most is {max}"));
+        }
+        for (i, label) in self.dimensions.iter().enumerate() {
+            if !is_name(label) || Self::RESERVED.contains(&label.as_str()) {
+                problems.push(format!(
+                    "dimension `{label}` of metric `{name}` must be lower-case letters, digits and _, \
+                     at most 64, and none of {}",
+                    Self::RESERVED.join(", ")
+                ));
+            }
+            if self.dimensions[..i].contains(label) {
+                problems.push(format!("metric `{name}` has two dimensions called `{label}`"));
+            }
+        }
+        if let Kind::Latest { n } = self.kind
+            && !(1..=1000).contains(&n)
+        {
+            problems.push(format!("metric `{name}` keeps {n} values per label set; it must be 1 to 1000"));
+        }
+        problems
+    }
+}
+
+/// Whether the text can be an id or a name in a URL without escaping.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') && text.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
+}

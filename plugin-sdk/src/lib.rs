@@ -1,0 +1,87 @@
+//! Write plugins for statscache, the daemon that keeps statistics about a message bus.
+//!
+//! A plugin is a pure function from a message to updates of the metrics that it declares. The
+//! daemon owns time, order, state, storage and serving; a plugin keeps nothing between messages.
+//! This is a whole plugin with its test:
+//!
+//! ```
+//! use statscache_plugin_sdk::*;
+//!
+//! /// Finished builds per package.
+//! struct Builds { package: Field, builds: Count }
+//!
+//! impl Plugin for Builds {
+//!     const ID: &str = "builds";
+//!     type Config = ();
+//!
+//!     fn declare(_: (), declare: &mut Declare) -> Result<Self, PluginError> {
+//!         declare.topics(["org.example.build.done"]);
+//!         Ok(Self {
+//!             package: declare.field("/msg/package"),
+//!             builds: declare.count(Metric::new("builds").by(["package"]).unit("builds")),
+//!         })
+//!     }
+//!
+//!     fn process(&self, message: &Message, updates: &mut Updates) -> Result<(), PluginError> {
+//!         if let Some(package) = message.get(self.package).as_str() {
+//!             updates.add(self.builds, [&*package], 1);
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! export_plugins!(Builds);
+//!
+//! # fn main() { counts_by_package() }
+//! # #[cfg(any())]
+//! #[test]
+//! # fn hidden() {}
+//! fn counts_by_package() {
+//!     let mut harness = testing::Harness::<Builds>::new(());
+//!     harness.send("org.example.build.done", serde_json::json!({"package": "bash"}));
+//!     assert_eq!(harness.count("builds", ["bash"]), 1);
+//! }
+//! ```
+//!
+//! Build it as a `cdylib`, put the library into one of the daemon's plugin folders, restart:
+//! `/plugins/builds/builds` answers, with the history that the daemon still has.
+//!
+//! **Why `process` takes `&self`.** The daemon replays messages after a crash, shuffles them
+//! between workers, and gives a new plugin old messages. That is exact only when what a plugin
+//! says about a message depends on that message alone: no clock, no counters, no caches that
+//! change an answer.
+//!
+//! What crosses the boundary to the daemon is plain C data ([`abi`]), so a plugin that was built
+//! with another compiler, or years ago, still loads.
+
+pub mod abi;
+mod declare;
+mod descriptor;
+mod error;
+mod export;
+mod fields;
+pub mod host;
+mod json;
+mod message;
+mod metric;
+mod plugin;
+pub mod testing;
+mod time;
+mod topic;
+mod update;
+
+pub use declare::{Count, Declare, Field, Latest, Metric};
+pub use descriptor::{Declaration, Manifest, MetricDescriptor};
+pub use error::PluginError;
+pub use json::Json;
+pub use message::Message;
+pub use metric::{Keep, Kind, Tier, TierError, Tiers};
+pub use plugin::Plugin;
+pub use time::{Resolution, ResolutionError, Timestamp};
+pub use topic::{TopicPattern, TopicPatternError};
+pub use update::{InternedLabel, IntoLabels, Label, Updates};
+
+#[doc(no_inline)]
+pub use schemars::JsonSchema;
+#[doc(no_inline)]
+pub use serde::Deserialize;

@@ -1,0 +1,334 @@
+//! The fold: messages in, deltas out, one commit at a time.
+//!
+//! [`Engine`] is the single writer of the journal. It admits messages, appends them, and hands
+//! them to the instances that are up to date; the others catch up from the journal, each from its
+//! own cursor. Deltas gather in memory until [`Engine::take_commit`] hands them, with the cursors
+//! that belong to them, to the [`Committer`], which may run on another thread: it makes them
+//! durable in one write and publishes the next [`View`].
+//!
+//! The engine reads no state: what a message does to a metric is a delta, whatever was there
+//! before. So a crash loses nothing but deltas whose messages the journal still has.
+
+mod admit;
+mod committer;
+mod delta;
+mod instance;
+mod router;
+
+use std::collections::BTreeMap;
+
+use statscache_plugin_sdk::{Message, Timestamp, host::FieldSet};
+
+pub use admit::Rejection;
+pub use committer::{CommitError, Committer, PreparedCommit};
+pub use delta::MetricDelta;
+pub use instance::{Failure, InstanceSpec, Processor};
+
+use crate::{
+    bytes::Corrupt,
+    identity::DedupeWindow,
+    journal::{Journal, JournalError, JournalStats, Record, SyncTicket},
+    limits::Limits,
+    store::{Batch, Cursor, Namespace, NamespaceId, Store, StoreError},
+};
+use admit::{Admission, Admitted, Slot};
+use delta::InstanceDelta;
+use instance::Instance;
+use router::Router;
+
+/// What became of messages; sums since the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Accepted: in the journal.
+    pub accepted: u64,
+    /// Dropped because they were there already.
+    pub duplicates: u64,
+    /// Identities that had to be forgotten before their window had passed.
+    pub forgotten_early: u64,
+    /// Messages with `NaN` or `Infinity`, read as `null`.
+    pub repaired: u64,
+}
+
+/// The single writer.
+pub struct Engine {
+    journal: Journal,
+    limits: Limits,
+    admission: Admission,
+    window: DedupeWindow,
+    router: Router,
+    instances: Vec<Instance>,
+    counters: Counters,
+    commit: u64,
+}
+
+/// A commit to be: the deltas of all instances and the cursors that belong to them.
+pub struct PendingCommit {
+    number: u64,
+    now: Timestamp,
+    journal: JournalStats,
+    ticket: SyncTicket,
+    instances: Vec<InstanceDelta>,
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Rows that fit their checksums and still do not read.
+    #[error("the state is damaged; restore a backup, or remove the store to build it anew from the journal")]
+    Damaged(#[from] Corrupt),
+}
+
+impl Engine {
+    /// Puts journal, store and instances together. Instances whose fingerprint the store does not
+    /// know start in a fresh namespace at the journal's beginning, and what they had before goes.
+    pub fn start(
+        mut journal: Journal,
+        (store, namespaces): (Store, BTreeMap<NamespaceId, Namespace>),
+        specs: Vec<InstanceSpec>,
+        id_pointers: &[String],
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<(Self, Committer), StartError> {
+        let newest = namespaces.values().map(|namespace| namespace.cursor.next).max().unwrap_or(0);
+        journal.ensure_next(newest)?;
+        let namespaces = assign_namespaces(&store, namespaces, &specs, journal.first_sequence())?;
+        let commit = namespaces.iter().filter_map(|(_, namespace)| namespace.last_commit()).max().unwrap_or(0);
+
+        let mut fields = FieldSet::default();
+        let admission_slots = admit::register(&mut fields, id_pointers);
+        let mut instances = Vec::with_capacity(specs.len());
+        for (spec, (ns, namespace)) in specs.into_iter().zip(&namespaces) {
+            instances.push(Instance::new(spec, *ns, namespace, &mut fields, &limits)?);
+        }
+        let mut engine = Self {
+            window: recent_identities(&journal, &limits, now)?,
+            router: Router::new(instances.iter().map(|instance| instance.declaration.topics.clone()).collect()),
+            admission: Admission::new(fields, admission_slots),
+            journal,
+            limits,
+            instances,
+            counters: Counters::default(),
+            commit,
+        };
+        let deltas = engine.take_deltas();
+        let committer = Committer::new(store, namespaces, deltas, engine.journal.stats(), (commit, now))?;
+        Ok((engine, committer))
+    }
+
+    /// Admits messages, writes them to the journal in one go, and hands them to the instances
+    /// that are up to date. Says why those that were not admitted were not, by position.
+    ///
+    /// If the journal cannot be written, nothing of the batch has happened; it can be offered again.
+    pub fn ingest<'b>(
+        &mut self,
+        batch: impl Iterator<Item = (&'b [u8], &'b [u8])>,
+        now: Timestamp,
+    ) -> Result<Vec<(usize, Rejection)>, JournalError> {
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut rejected = Vec::new();
+        let mut admitted: Vec<Admitted<'b>> = Vec::with_capacity(batch.size_hint().0);
+        let mut found = Vec::new();
+        let (mut duplicates, mut repaired) = (0, 0);
+        let first = self.journal.next_sequence();
+        for (position, (topic, body)) in batch.enumerate() {
+            match self.admission.read((topic, body), now, &mut slots, &mut found) {
+                Err(rejection) => rejected.push((position, rejection)),
+                Ok(message) => {
+                    if !self.window.insert(message.identity, now.micros()) {
+                        duplicates += 1;
+                        slots.truncate(message.first_slot);
+                        continue;
+                    }
+                    repaired += u64::from(message.is_repaired());
+                    self.journal.push(&Record {
+                        received: now.micros(),
+                        time: message.time.micros(),
+                        identity: message.identity,
+                        topic,
+                        body,
+                    });
+                    admitted.push(message);
+                }
+            }
+        }
+        if let Err(error) = self.journal.write() {
+            self.journal.discard();
+            admitted.iter().for_each(|message| self.window.remove(message.identity));
+            return Err(error);
+        }
+        self.counters.accepted += admitted.len() as u64;
+        self.counters.duplicates += duplicates;
+        self.counters.repaired += repaired;
+        self.counters.forgotten_early = self.window.forgotten_early;
+        self.fold(first, &admitted, &slots, now);
+        Ok(rejected)
+    }
+
+    /// Reads at most about `max_bytes` of the journal for the instances that lag furthest behind.
+    /// False when every instance is up to date.
+    pub fn catch_up(&mut self, max_bytes: usize, now: Timestamp) -> Result<bool, JournalError> {
+        let head = self.journal.stats().next;
+        let lagging = self.instances.iter().filter(|instance| instance.is_running() && instance.cursor.next < head);
+        let Some(from) = lagging.map(|instance| instance.cursor.next).min() else { return Ok(false) };
+        let mut reader = self.journal.reader(from);
+        let chunk = reader.next_chunk(max_bytes)?;
+        if let Some(gap) = chunk.gap() {
+            for instance in &mut self.instances {
+                instance.skip(gap.first, gap.last);
+            }
+        }
+        let mut slots = Vec::new();
+        let mut found = Vec::new();
+        let mut admitted = Vec::with_capacity(chunk.len());
+        for (_, record) in chunk.iter() {
+            let received = Timestamp::from_micros(record.received);
+            // It was admitted before, by the same rules or by those of an earlier version.
+            let read = self.admission.read((record.topic, record.body), received, &mut slots, &mut found);
+            admitted.push(read.ok().map(|message| Admitted {
+                time: Timestamp::from_micros(record.time),
+                identity: record.identity,
+                ..message
+            }));
+        }
+        let first = chunk.first_sequence();
+        for (sequence, message) in (first..).zip(&admitted) {
+            if let Some(message) = message {
+                for index in self.router.route(message.topic) {
+                    let instance = &mut self.instances[usize::from(*index)];
+                    if instance.is_running() && instance.cursor.next == sequence {
+                        instance.process((sequence, message), &slots, now, self.limits.quarantine_after);
+                    }
+                }
+            }
+            let newest = message.as_ref().map(|message| message.time);
+            for instance in self.instances.iter_mut().filter(|instance| instance.cursor.next == sequence) {
+                instance.reach(sequence + 1, newest);
+            }
+        }
+        if admitted.is_empty() && chunk.gap().is_none() {
+            // Nothing to read although the journal says otherwise: do not spin on it.
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Hands over everything since the last commit. Call it about once a second, whether or not
+    /// something came in: the view says as of when it is.
+    pub fn take_commit(&mut self, now: Timestamp) -> PendingCommit {
+        self.commit += 1;
+        PendingCommit {
+            number: self.commit,
+            now,
+            journal: self.journal.stats(),
+            ticket: self.journal.dirty(),
+            instances: self.take_deltas(),
+        }
+    }
+
+    /// Drops what the journal keeps no longer; says how many segments.
+    pub fn retain(&mut self, now: Timestamp) -> Result<usize, JournalError> {
+        Ok(self.journal.retain(now.micros())?.len())
+    }
+
+    /// Cells that wait for the next commit: what its memory is about.
+    pub fn pending_cells(&self) -> usize {
+        self.instances.iter().map(Instance::pending_cells).sum()
+    }
+
+    /// What became of messages.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn take_deltas(&mut self) -> Vec<InstanceDelta> {
+        self.instances.iter_mut().map(Instance::take_delta).collect()
+    }
+
+    fn fold(&mut self, first: u64, admitted: &[Admitted<'_>], slots: &[Slot], now: Timestamp) {
+        let live: Vec<bool> =
+            self.instances.iter().map(|instance| instance.is_running() && instance.cursor.next == first).collect();
+        for (sequence, message) in (first..).zip(admitted) {
+            for index in self.router.route(message.topic) {
+                let instance = &mut self.instances[usize::from(*index)];
+                if live[usize::from(*index)] && instance.is_running() {
+                    instance.process((sequence, message), slots, now, self.limits.quarantine_after);
+                }
+            }
+        }
+        let newest = admitted.iter().map(|message| message.time).max();
+        for (instance, _) in self.instances.iter_mut().zip(live).filter(|(_, live)| *live) {
+            instance.reach(first + admitted.len() as u64, newest);
+        }
+    }
+}
+
+/// Finds the namespace of each instance, or makes one; removes those that a new one replaces.
+fn assign_namespaces(
+    store: &Store,
+    mut existing: BTreeMap<NamespaceId, Namespace>,
+    specs: &[InstanceSpec],
+    first_sequence: u64,
+) -> Result<Vec<(NamespaceId, Namespace)>, StoreError> {
+    let mut next_ns = existing.keys().last().map_or(1, |ns| ns + 1);
+    let mut assigned = Vec::with_capacity(specs.len());
+    let mut batch = Batch::default();
+    for spec in specs {
+        let record = spec.namespace_record();
+        let known = existing.iter().find(|(_, namespace)| namespace.record == record).map(|(ns, _)| *ns);
+        let (ns, namespace) = match known.and_then(|ns| existing.remove_entry(&ns)) {
+            Some(found) => found,
+            None => {
+                let cursor = Cursor { next: first_sequence, ..Cursor::default() };
+                batch.put_namespace(next_ns, &record);
+                batch.put_cursor(next_ns, &cursor);
+                next_ns += 1;
+                (next_ns - 1, Namespace::new(record, cursor))
+            }
+        };
+        assigned.push((ns, namespace));
+    }
+    if !batch.is_empty() {
+        store.apply(&batch)?;
+        store.sync()?;
+    }
+    for (ns, namespace) in &existing {
+        if specs.iter().any(|spec| spec.id == namespace.record.instance) {
+            store.remove_namespace(*ns)?;
+        }
+    }
+    Ok(assigned)
+}
+
+/// The identities of the journal's last messages, so that a duplicate is one across a restart.
+fn recent_identities(journal: &Journal, limits: &Limits, now: Timestamp) -> Result<DedupeWindow, JournalError> {
+    const CHUNK_BYTES: usize = 4 << 20;
+    let mut window = DedupeWindow::new(limits);
+    let stats = journal.stats();
+    let from = stats.first.max(stats.next.saturating_sub(limits.dedupe_ids as u64));
+    let since = now.micros().saturating_sub(limits.dedupe_window);
+    let mut reader = journal.reader(from);
+    loop {
+        let chunk = reader.next_chunk(CHUNK_BYTES)?;
+        for (_, record) in chunk.iter().filter(|(_, record)| record.received >= since) {
+            window.insert(record.identity, record.received);
+        }
+        if chunk.is_empty() {
+            return Ok(window);
+        }
+        reader.recycle(chunk);
+    }
+}
+
+/// A message on its way to one instance.
+fn message_for<'m>(message: &'m Admitted<'_>, fields: &'m [Option<&'m str>]) -> Message<'m> {
+    Message::new(message.topic, &message.id, message.time, &message.body, fields)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,283 @@
+//! From the bytes of a message to what the engine needs of it: text, time, identity, fields.
+//! Pure; the same bytes give the same result on the bus and from the journal.
+
+use std::borrow::Cow;
+
+use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
+
+use crate::{
+    identity::{self, Identity},
+    journal::RECORD_BYTES_MAX,
+};
+
+/// Why a message is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The topic is not UTF-8.
+    TopicNotUtf8,
+    /// The body is not UTF-8.
+    BodyNotUtf8,
+    /// The body is not one JSON text.
+    BodyNotJson,
+    /// Topic and body are longer than a record of the journal may be.
+    TooLong,
+}
+
+/// Room for topic and body in a record of the journal, beside its frame of 44 bytes.
+const MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX - 44;
+
+/// Where the value of a field is in the body; empty for none (no JSON value is empty).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slot {
+    start: u32,
+    len: u32,
+}
+
+impl Slot {
+    fn new(body: &str, value: Option<&str>) -> Self {
+        let Some(value) = value else { return Self::default() };
+        let start = value.as_ptr().addr() - body.as_ptr().addr();
+        Self { start: start as u32, len: value.len() as u32 }
+    }
+
+    pub(super) fn of(self, body: &str) -> Option<&str> {
+        (self.len > 0).then(|| &body[self.start as usize..(self.start + self.len) as usize])
+    }
+}
+
+/// A message that may go into the journal.
+#[derive(Debug)]
+pub(super) struct Admitted<'b> {
+    pub(super) topic: &'b str,
+    pub(super) id: Cow<'b, str>,
+    pub(super) time: Timestamp,
+    pub(super) body: Cow<'b, str>,
+    pub(super) identity: Identity,
+    /// Its fields begin here.
+    pub(super) first_slot: usize,
+}
+
+impl Admitted<'_> {
+    pub(super) fn is_repaired(&self) -> bool {
+        matches!(self.body, Cow::Owned(_))
+    }
+}
+
+/// Fields that the engine itself reads.
+pub(super) struct OwnSlots {
+    msg_id: usize,
+    timestamp: usize,
+    id_fields: Vec<usize>,
+}
+
+pub(super) fn register(fields: &mut FieldSet, id_pointers: &[String]) -> OwnSlots {
+    OwnSlots {
+        msg_id: fields.insert("/msg_id"),
+        timestamp: fields.insert("/timestamp"),
+        id_fields: id_pointers.iter().map(|pointer| fields.insert(pointer)).collect(),
+    }
+}
+
+/// Reads messages.
+pub(super) struct Admission {
+    fields: FieldSet,
+    own: OwnSlots,
+}
+
+impl Admission {
+    pub(super) fn new(fields: FieldSet, own: OwnSlots) -> Self {
+        Self { fields, own }
+    }
+
+    /// Appends the message's fields to `slots`. `found` is scratch.
+    pub(super) fn read<'b>(
+        &self,
+        (topic, body): (&'b [u8], &'b [u8]),
+        received: Timestamp,
+        slots: &mut Vec<Slot>,
+        found: &mut Vec<Option<&'b str>>,
+    ) -> Result<Admitted<'b>, Rejection> {
+        let topic = str::from_utf8(topic).map_err(|_| Rejection::TopicNotUtf8)?;
+        let text = str::from_utf8(body).map_err(|_| Rejection::BodyNotUtf8)?;
+        if topic.len() + text.len() > MESSAGE_BYTES_MAX {
+            return Err(Rejection::TooLong);
+        }
+        found.resize(self.fields.len(), None);
+        let first_slot = slots.len();
+        if self.fields.extract(text, found).is_ok() {
+            slots.extend(found.iter().map(|value| Slot::new(text, *value)));
+            return Ok(self.admitted(topic, Cow::Borrowed(text), found, received, first_slot));
+        }
+        let repaired = without_non_numbers(text).ok_or(Rejection::BodyNotJson)?;
+        let mut found = vec![None; self.fields.len()];
+        self.fields.extract(&repaired, &mut found).map_err(|_| Rejection::BodyNotJson)?;
+        slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
+        let message = self.admitted(topic, Cow::Borrowed(text), &found, received, first_slot);
+        let id = Cow::Owned(message.id.into_owned());
+        Ok(Admitted {
+            topic,
+            id,
+            time: message.time,
+            identity: message.identity,
+            first_slot,
+            body: Cow::Owned(repaired),
+        })
+    }
+
+    fn admitted<'b>(
+        &self,
+        topic: &'b str,
+        body: Cow<'b, str>,
+        found: &[Option<&'b str>],
+        received: Timestamp,
+        first_slot: usize,
+    ) -> Admitted<'b> {
+        let (identity, id) = self.identity(topic, &body, found);
+        let time = found[self.own.timestamp].and_then(read_time).unwrap_or(received);
+        Admitted { topic, id, time, body, identity, first_slot }
+    }
+
+    fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>) {
+        if let Some(id) = found[self.own.msg_id].and_then(read_msg_id) {
+            return (identity::of_id(&id), id);
+        }
+        let mut values = self.own.id_fields.iter().map(|slot| found[*slot]);
+        let identity = if !self.own.id_fields.is_empty() && values.clone().all(|value| value.is_some()) {
+            identity::of_fields(values.by_ref().flatten())
+        } else {
+            identity::of_bytes(topic.as_bytes(), body.as_bytes())
+        };
+        (identity, identity::to_text(identity))
+    }
+}
+
+/// A `msg_id` that is a text with something in it.
+fn read_msg_id(raw: &str) -> Option<Cow<'_, str>> {
+    let id = match Json::from_raw(raw).as_str()? {
+        Cow::Borrowed(id) => Cow::Borrowed(identity::normalize_msg_id(id)),
+        Cow::Owned(id) => Cow::Owned(identity::normalize_msg_id(&id).to_owned()),
+    };
+    (!id.is_empty()).then_some(id)
+}
+
+/// Seconds since the epoch, whole or with a fraction, from 1970 to 9999; else the message counts
+/// as having no time.
+fn read_time(raw: &str) -> Option<Timestamp> {
+    const YEAR_10000: i64 = 253_402_300_800;
+    if let Ok(secs) = raw.parse::<i64>() {
+        return (0..YEAR_10000).contains(&secs).then(|| Timestamp::from_secs(secs));
+    }
+    let secs: f64 = raw.parse().ok().filter(|secs| (0.0..YEAR_10000 as f64).contains(secs))?;
+    Some(Timestamp::from_micros((secs * 1e6).round() as i64))
+}
+
+/// Python writes `NaN`, `Infinity` and `-Infinity`, which are legal on this bus and no JSON: the
+/// text with `null` in their places. `None` if there are none.
+fn without_non_numbers(text: &str) -> Option<String> {
+    const TOKENS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+    let bytes = text.as_bytes();
+    let mut repaired = String::new();
+    let (mut copied, mut at, mut in_string) = (0, 0, false);
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => at += 1,
+            b'N' | b'I' | b'-' if !in_string => {
+                if let Some(token) = TOKENS.iter().find(|token| bytes[at..].starts_with(token.as_bytes())) {
+                    repaired.push_str(&text[copied..at]);
+                    repaired.push_str("null");
+                    at += token.len();
+                    copied = at;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (copied > 0).then(|| repaired + &text[copied..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIVED: Timestamp = Timestamp::from_secs(1_600_000_000);
+
+    fn check(body: &str, expect: impl FnOnce(Result<(&Admitted<'_>, Vec<Option<&str>>), Rejection>)) {
+        let mut fields = FieldSet::default();
+        let own = register(&mut fields, &["/msg/url".to_owned(), "/msg/at".to_owned()]);
+        let admission = Admission::new(fields, own);
+        let mut slots = Vec::new();
+        match admission.read((b"a.b", body.as_bytes()), RECEIVED, &mut slots, &mut Vec::new()) {
+            Ok(message) => {
+                let values = slots.iter().map(|slot| slot.of(&message.body)).collect();
+                expect(Ok((&message, values)));
+            }
+            Err(rejection) => expect(Err(rejection)),
+        }
+    }
+
+    #[test]
+    fn time_is_read_or_that_of_arrival() {
+        for (raw, secs) in [
+            ("1379638157.759283", 1_379_638_157.759_283),
+            ("1379638157", 1_379_638_157.0),
+            ("1.379638157e9", 1_379_638_157.0),
+            ("0", 0.0),
+            ("-1", 1.6e9),
+            ("253402300800", 1.6e9),
+            ("null", 1.6e9),
+            ("\"2015\"", 1.6e9),
+            ("1e400", 1.6e9),
+            ("NaN", 1.6e9),
+            ("99999999999999999999", 1.6e9),
+        ] {
+            let micros = (secs * 1e6_f64).round() as i64;
+            check(&format!("{{\"timestamp\": {raw}}}"), |message| {
+                assert_eq!(message.map(|(message, _)| message.time.micros()), Ok(micros), "{raw}");
+            });
+        }
+    }
+
+    #[test]
+    fn the_same_message_has_the_same_identity() {
+        let identity = |body: &str| {
+            let mut identity = None;
+            check(body, |message| {
+                identity = message.ok().map(|(message, _)| (message.identity, message.id.to_string()))
+            });
+            identity.expect("admitted")
+        };
+        assert_eq!(identity(r#"{"msg_id": "2015-ab", "i": 1}"#), identity(r#"{"i": 2, "msg_id": "ab"}"#));
+        assert_eq!(identity(r#"{"msg_id": "2015-ab"}"#).1, "ab");
+        assert_eq!(
+            identity(r#"{"msg": {"url": "x", "at": 1}, "i": 1}"#),
+            identity(r#"{"msg": {"url": "x", "at": 1}}"#)
+        );
+        assert_ne!(identity(r#"{"msg": {"url": "x"}, "i": 1}"#), identity(r#"{"msg": {"url": "x"}}"#));
+        assert_ne!(identity(r#"{"msg_id": "", "i": 1}"#), identity(r#"{"msg_id": "", "i": 2}"#));
+    }
+
+    #[test]
+    fn what_python_writes_and_json_has_not_is_null() {
+        check(r#"{"msg": {"url": [NaN, -Infinity, "NaN \" Infinity", 1e400], "at": Infinity}}"#, |message| {
+            let (message, values) = message.expect("admitted");
+            assert!(message.is_repaired());
+            assert_eq!(values[2..], [Some(r#"[null, null, "NaN \" Infinity", 1e400]"#), Some("null")]);
+        });
+        check(r#"{"msg": "\ud83d", "n": 123456789012345678901234567890}"#, |message| {
+            assert!(!message.expect("admitted").0.is_repaired());
+        });
+    }
+
+    #[test]
+    fn what_is_no_json_is_rejected() {
+        for body in ["", "hello", "{", "{\"a\": NAN}", "{} {}", "{\"a\": Nan}"] {
+            check(body, |message| assert_eq!(message.map(|_| ()), Err(Rejection::BodyNotJson), "{body:?}"));
+        }
+        for body in ["[]", "12", "\"text\"", "null"] {
+            check(body, |message| assert!(message.is_ok(), "{body:?}"));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What messages have changed since the last commit: cells by metric, in memory.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use statscache_plugin_sdk::{
+    Declaration, Kind, Label, MetricDescriptor, Resolution, Timestamp, host::Sink, host::Value,
+};
+
+use crate::{
+    kind::{LatestState, LatestValue},
+    limits::{COUNT_ADD_MAX, Limits, UPDATES_PER_MESSAGE_MAX},
+    series::{SeriesChunk, SeriesId, SeriesTable},
+    store::{Cursor, NamespaceId},
+    view::InstanceState,
+};
+
+/// Changed cells of one metric, and label sets that are new.
+pub struct MetricDelta {
+    pub(super) new_series: Option<SeriesChunk>,
+    pub(super) cells: DeltaCells,
+}
+
+/// Changed cells, by kind.
+pub(super) enum DeltaCells {
+    /// By series and start of the finest tier's bucket.
+    Count(FxHashMap<(SeriesId, Timestamp), i64>),
+    /// By series.
+    Latest(FxHashMap<SeriesId, LatestState>),
+}
+
+/// Everything of one instance since the last commit.
+pub(super) struct InstanceDelta {
+    pub(super) instance: String,
+    pub(super) ns: NamespaceId,
+    pub(super) declaration: Arc<Declaration>,
+    pub(super) cursor: Cursor,
+    pub(super) state: InstanceState,
+    pub(super) metrics: Vec<MetricDelta>,
+}
+
+impl DeltaCells {
+    fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Count => Self::Count(FxHashMap::default()),
+            Kind::Latest { .. } => Self::Latest(FxHashMap::default()),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Count(cells) => cells.len(),
+            Self::Latest(cells) => cells.len(),
+        }
+    }
+}
+
+/// Takes the updates of one message at a time and, if it succeeds, adds them to the delta.
+pub(super) struct Recorder {
+    metrics: Vec<MetricWriter>,
+    interned: Vec<String>,
+    limits: Limits,
+    pending: Vec<Pending>,
+    /// What the plugin did that it must not; the message has failed then.
+    fault: Option<String>,
+    /// Updates of this message that a limit changed or refused.
+    limited: u64,
+}
+
+struct MetricWriter {
+    name: String,
+    kind: Kind,
+    dimensions: usize,
+    finest: Resolution,
+    series: SeriesTable,
+    cells: DeltaCells,
+}
+
+struct Pending {
+    metric: u32,
+    series: SeriesId,
+    time: Timestamp,
+    change: Change,
+}
+
+enum Change {
+    Add(i64),
+    Set(Box<str>),
+}
+
+/// What one message amounted to.
+pub(super) struct Recorded {
+    pub(super) updates: u64,
+    pub(super) limited: u64,
+}
+
+impl Recorder {
+    pub(super) fn new(
+        metrics: impl Iterator<Item = (MetricDescriptor, SeriesTable)>,
+        interned: Vec<String>,
+        limits: &Limits,
+    ) -> Self {
+        let metrics = metrics.map(|(descriptor, series)| MetricWriter {
+            kind: descriptor.kind,
+            dimensions: descriptor.dimensions.len(),
+            finest: descriptor.tiers.finest().resolution,
+            name: descriptor.name,
+            series,
+            cells: DeltaCells::new(descriptor.kind),
+        });
+        Self {
+            metrics: metrics.collect(),
+            interned,
+            limits: limits.clone(),
+            pending: Vec::new(),
+            fault: None,
+            limited: 0,
+        }
+    }
+
+    /// Keeps the updates of the message, or says what was wrong with them and keeps none.
+    pub(super) fn finish(&mut self, id: &str) -> Result<Recorded, String> {
+        if let Some(fault) = self.fault.take() {
+            self.discard();
+            return Err(fault);
+        }
+        let updates = self.pending.len() as u64;
+        for pending in self.pending.drain(..) {
+            self.metrics[pending.metric as usize].apply(pending, id);
+        }
+        Ok(Recorded { updates, limited: std::mem::take(&mut self.limited) })
+    }
+
+    /// Takes the updates of the message back.
+    pub(super) fn discard(&mut self) {
+        self.pending.clear();
+        self.metrics.iter_mut().for_each(|metric| metric.series.discard_new());
+        self.fault = None;
+        self.limited = 0;
+    }
+
+    pub(super) fn take(&mut self) -> Vec<MetricDelta> {
+        let metrics = self.metrics.iter_mut();
+        metrics
+            .map(|metric| MetricDelta {
+                new_series: metric.series.take_new(),
+                cells: std::mem::replace(&mut metric.cells, DeltaCells::new(metric.kind)),
+            })
+            .collect()
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.metrics.iter().map(|metric| metric.cells.len()).sum()
+    }
+
+    fn record(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) -> Result<(), String> {
+        let Some(writer) = self.metrics.get_mut(metric as usize) else {
+            return Err(format!("it updates metric number {metric}, which it has not declared"));
+        };
+        if labels.len() != writer.dimensions {
+            let (name, expected, found) = (&writer.name, writer.dimensions, labels.len());
+            return Err(format!("metric `{name}` has {expected} dimensions, the update has {found} labels"));
+        }
+        if self.pending.len() >= UPDATES_PER_MESSAGE_MAX {
+            return Err(format!("it makes more than {UPDATES_PER_MESSAGE_MAX} updates of one message"));
+        }
+        let change = match (value, writer.kind) {
+            (Value::Add(n), Kind::Count) if n.unsigned_abs() <= COUNT_ADD_MAX as u64 => Change::Add(n),
+            (Value::Add(n), Kind::Count) => {
+                return Err(format!("it adds {n} to `{}`; the most is 2^53", writer.name));
+            }
+            (Value::Set(json), Kind::Latest { .. }) if json.len() <= self.limits.value_bytes => {
+                Change::Set(json.into())
+            }
+            (Value::Set(_), Kind::Latest { .. }) => {
+                // The plugin repeats what the bus says: too long is no fault of its own.
+                self.limited += 1;
+                return Ok(());
+            }
+            (_, kind) => {
+                return Err(format!("metric `{}` is a {}; the update is for another kind", writer.name, kind.as_str()));
+            }
+        };
+        let series = resolve(writer, labels, &self.interned, self.limits.label_bytes, &mut self.limited)?;
+        self.pending.push(Pending { metric, series, time, change });
+        Ok(())
+    }
+}
+
+#[inline]
+fn resolve(
+    writer: &mut MetricWriter,
+    labels: &[Label<'_>],
+    interned: &[String],
+    label_bytes: usize,
+    limited: &mut u64,
+) -> Result<SeriesId, String> {
+    let mut fault = None;
+    let folded = writer.series.folded;
+    let texts = labels.iter().map(|label| match label {
+        Label::Text(text) if text.len() <= label_bytes => text,
+        Label::Text(text) => {
+            *limited += 1;
+            &text[..text.floor_char_boundary(label_bytes)]
+        }
+        Label::Interned(handle) => match interned.get(handle.0 as usize) {
+            Some(text) => text.as_str(),
+            None => {
+                fault = Some(handle.0);
+                ""
+            }
+        },
+    });
+    let series = writer.series.resolve(texts);
+    *limited += writer.series.folded - folded;
+    match fault {
+        None => Ok(series),
+        Some(handle) => Err(format!("it uses label handle {handle}, which it has not declared")),
+    }
+}
+
+impl Sink for Recorder {
+    #[inline]
+    fn update(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) {
+        if self.fault.is_some() {
+            return;
+        }
+        if let Err(fault) = self.record(metric, labels, time, value) {
+            self.fault = Some(fault);
+        }
+    }
+}
+
+impl MetricWriter {
+    #[inline]
+    fn apply(&mut self, pending: Pending, id: &str) {
+        self.series.keep(pending.series);
+        match (&mut self.cells, pending.change) {
+            (DeltaCells::Count(cells), Change::Add(n)) => {
+                let cell = cells.entry((pending.series, pending.time.floor(self.finest))).or_default();
+                *cell = cell.wrapping_add(n);
+            }
+            (DeltaCells::Latest(cells), Change::Set(json)) => {
+                let Kind::Latest { n } = self.kind else { unreachable!("cells are of the metric's kind") };
+                offer(cells.entry(pending.series).or_default(), n, pending.time, id, json);
+            }
+            _ => unreachable!("changes were checked against the kind when they were recorded"),
+        }
+    }
+}
+
+/// Adds a value if it is among the newest, as [`LatestRule`] would; looks before it copies.
+fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: Box<str>) {
+    let place = state.partition_point(|value| (value.time, &*value.id, &*value.json) > (time, id, &*json));
+    let is_known = state.get(place).is_some_and(|value| (value.time, &*value.id, &*value.json) == (time, id, &*json));
+    if place < n as usize && !is_known {
+        state.truncate(n as usize - 1);
+        state.insert(place, LatestValue { time, id: id.into(), json });
+    }
+}

@@ -1,0 +1,182 @@
+//! One instance: a plugin's code, its cursor, and what it has said since the last commit.
+
+use std::sync::Arc;
+
+use statscache_plugin_sdk::{
+    Declaration, Message, Timestamp,
+    host::{FieldSet, Sink},
+};
+
+use super::{
+    admit::{Admitted, Slot},
+    delta::{InstanceDelta, Recorder},
+    message_for,
+};
+use crate::{
+    bytes::Corrupt,
+    limits::Limits,
+    series::SeriesTable,
+    store::{Cursor, Namespace, NamespaceId, NamespaceRecord},
+    view::InstanceState,
+};
+
+/// A plugin's code, on whatever side of a boundary it runs.
+pub trait Processor: Send {
+    /// Says what one message means. After an error nothing that went into the sink counts.
+    fn process(&mut self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), Failure>;
+}
+
+/// Why a message could not be processed, for the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(pub String);
+
+/// What the engine needs to run an instance.
+pub struct InstanceSpec {
+    /// Its id.
+    pub id: String,
+    /// Its plugin's id.
+    pub plugin: String,
+    /// What its numbers depend on besides its metrics: state version and configuration.
+    pub fingerprint: String,
+    /// What it declared.
+    pub declaration: Arc<Declaration>,
+    /// Its code.
+    pub processor: Box<dyn Processor>,
+}
+
+impl InstanceSpec {
+    pub(super) fn namespace_record(&self) -> NamespaceRecord {
+        NamespaceRecord {
+            instance: self.id.clone(),
+            plugin: self.plugin.clone(),
+            fingerprint: self.fingerprint.clone(),
+            metrics: self.declaration.metrics.clone(),
+        }
+    }
+}
+
+pub(super) struct Instance {
+    id: String,
+    ns: NamespaceId,
+    pub(super) declaration: Arc<Declaration>,
+    processor: Box<dyn Processor>,
+    pub(super) cursor: Cursor,
+    state: InstanceState,
+    failures_in_a_row: u32,
+    /// For each of its fields, the slot among those of all plugins.
+    slots: Vec<usize>,
+    recorder: Recorder,
+}
+
+impl Instance {
+    pub(super) fn new(
+        spec: InstanceSpec,
+        ns: NamespaceId,
+        namespace: &Namespace,
+        fields: &mut FieldSet,
+        limits: &Limits,
+    ) -> Result<Self, Corrupt> {
+        let mut metrics = Vec::with_capacity(namespace.series.len());
+        for (descriptor, chunks) in spec.declaration.metrics.iter().zip(&namespace.series) {
+            let table = SeriesTable::restore(descriptor.dimensions.len(), limits.series_per_metric, chunks)?;
+            metrics.push((descriptor.clone(), table));
+        }
+        let interned = spec.declaration.interned_labels.clone();
+        Ok(Self {
+            ns,
+            slots: spec.declaration.fields.iter().map(|pointer| fields.insert(pointer)).collect(),
+            recorder: Recorder::new(metrics.into_iter(), interned, limits),
+            id: spec.id,
+            declaration: spec.declaration,
+            processor: spec.processor,
+            cursor: namespace.cursor,
+            state: InstanceState::Running,
+            failures_in_a_row: 0,
+        })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.state == InstanceState::Running
+    }
+
+    pub(super) fn pending_cells(&self) -> usize {
+        self.recorder.cells()
+    }
+
+    /// Hands it the message with this sequence, whose fields are in `slots`.
+    pub(super) fn process(
+        &mut self,
+        (sequence, message): (u64, &Admitted<'_>),
+        slots: &[Slot],
+        now: Timestamp,
+        quarantine_after: u32,
+    ) {
+        const FEW: usize = 32;
+        let (mut few, mut many) = ([None; FEW], Vec::new());
+        let fields = match self.slots.len() {
+            len @ ..=FEW => &mut few[..len],
+            len => {
+                many.resize(len, None);
+                &mut many[..]
+            }
+        };
+        for (field, slot) in fields.iter_mut().zip(&self.slots) {
+            *field = slots[message.first_slot + slot].of(&message.body);
+        }
+        self.cursor.processed += 1;
+        let result = self.processor.process(&message_for(message, fields), &mut self.recorder);
+        let result = match result {
+            Ok(()) => self.recorder.finish(&message.id).map_err(Failure),
+            Err(failure) => {
+                self.recorder.discard();
+                Err(failure)
+            }
+        };
+        match result {
+            Ok(recorded) => {
+                self.cursor.updates += recorded.updates;
+                self.cursor.limited += recorded.limited;
+                self.failures_in_a_row = 0;
+            }
+            Err(failure) => self.failed(sequence, &failure, now, quarantine_after),
+        }
+    }
+
+    fn failed(&mut self, sequence: u64, failure: &Failure, now: Timestamp, quarantine_after: u32) {
+        self.cursor.failed += 1;
+        self.failures_in_a_row += 1;
+        if quarantine_after > 0 && self.failures_in_a_row >= quarantine_after {
+            self.state = InstanceState::Quarantined { reason: failure.to_string(), since: now };
+            self.cursor.next = sequence + 1;
+        }
+    }
+
+    /// It has seen everything before this sequence, if it still runs; `newest` is the newest event
+    /// time of that.
+    pub(super) fn reach(&mut self, next: u64, newest: Option<Timestamp>) {
+        if self.is_running() {
+            self.cursor.next = next;
+            self.cursor.watermark = self.cursor.watermark.max(newest);
+        }
+    }
+
+    /// The journal has nothing between these sequences, both included.
+    pub(super) fn skip(&mut self, first: u64, last: u64) {
+        if (first..=last).contains(&self.cursor.next) {
+            self.cursor.missed += last + 1 - self.cursor.next;
+            self.cursor.next = last + 1;
+        }
+    }
+
+    pub(super) fn take_delta(&mut self) -> InstanceDelta {
+        InstanceDelta {
+            instance: self.id.clone(),
+            ns: self.ns,
+            declaration: self.declaration.clone(),
+            cursor: self.cursor,
+            state: self.state.clone(),
+            metrics: self.recorder.take(),
+        }
+    }
+}

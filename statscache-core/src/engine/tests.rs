@@ -1,0 +1,454 @@
+//! The whole of the engine over a simulated disk: what comes out is compared with an offline
+//! recount of what was accepted.
+
+mod catching_up;
+mod faults;
+mod instances;
+mod limits;
+mod model;
+mod power;
+mod time;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use statscache_plugin_sdk::host::{Sink, create};
+use statscache_plugin_sdk::{
+    Count, Declaration, Declare, Field, InternedLabel, Keep, Kind, Latest, Message, Metric, Plugin, PluginError,
+    Timestamp, Updates,
+};
+
+use super::*;
+use crate::bucket;
+use crate::journal::{JournalConfig, SimulatedDir};
+use crate::kind::{CountRule, LatestRule, Rule};
+use crate::segment::{Cell, Segment, merge_sorted};
+use crate::store::MemoryBackend;
+use crate::store::backend::{Backend, BackendError, Row};
+use crate::view::{InstanceView, MetricView, TierView, View};
+
+/// When the tests begin: aligned to an hour.
+pub(super) const BASE: i64 = 1_600_002_000_000_000;
+const SECOND: i64 = 1_000_000;
+const TIERS: &str = "1s for 1m, 1m for 2h, 1h forever";
+
+fn at(secs: i64) -> Timestamp {
+    Timestamp::from_micros(BASE + secs * SECOND)
+}
+
+/// Counts by topic and by a field, and keeps latest values. `/msg/act` makes it misbehave.
+struct Sampler {
+    kind: Field,
+    n: Field,
+    act: Field,
+    by_topic: Count,
+    by_kind: Count,
+    newest: Latest,
+    recent: Latest,
+    no_kind: InternedLabel,
+}
+
+impl Plugin for Sampler {
+    const ID: &'static str = "sampler";
+    type Config = ();
+
+    fn declare((): (), declare: &mut Declare) -> Result<Self, PluginError> {
+        declare.topics(["org.example.#"]);
+        Ok(Self {
+            kind: declare.field("/msg/kind"),
+            n: declare.field("/msg/n"),
+            act: declare.field("/msg/act"),
+            by_topic: declare.count(Metric::new("by_topic").by(["topic"]).tiers(TIERS)),
+            by_kind: declare.count(Metric::new("by_kind").by(["kind"]).tiers(TIERS)),
+            newest: declare.latest(Metric::new("newest").by(["kind"])),
+            recent: declare.newest(Metric::new("recent"), 3),
+            no_kind: declare.label("none"),
+        })
+    }
+
+    fn process(&self, message: &Message<'_>, updates: &mut Updates<'_>) -> Result<(), PluginError> {
+        let n = message.get(self.n).as_i64().unwrap_or(1);
+        updates.add(self.by_topic, [message.topic()], 1);
+        match message.get(self.kind).as_str() {
+            Some(kind) => {
+                updates.add(self.by_kind, [&*kind], n);
+                updates.set(self.newest, [&*kind], &n)?;
+            }
+            None => updates.add(self.by_kind, [self.no_kind], n),
+        }
+        updates.set(self.recent, (), &n)?;
+        match message.get(self.act).as_str().as_deref() {
+            Some("fail") => Err(PluginError::new("told to fail")),
+            _ => Ok(()),
+        }
+    }
+}
+
+struct Native<P>(P);
+
+impl<P: Plugin> Processor for Native<P> {
+    fn process(&mut self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), Failure> {
+        let result = self.0.process(message, &mut Updates::new(sink, message.time()));
+        result.map_err(|error| Failure(error.to_string()))
+    }
+}
+
+/// Code that talks to the sink itself.
+struct Raw<F>(F);
+
+impl<F: FnMut(&Message<'_>, &mut dyn Sink) -> Result<(), Failure> + Send> Processor for Raw<F> {
+    fn process(&mut self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), Failure> {
+        (self.0)(message, sink)
+    }
+}
+
+fn sampler(id: &str) -> InstanceSpec {
+    sampler_of(id, "1")
+}
+
+fn sampler_of(id: &str, fingerprint: &str) -> InstanceSpec {
+    let (plugin, declaration) = create::<Sampler>("null").expect("it starts");
+    spec(id, fingerprint, declaration, Native(plugin))
+}
+
+fn spec(id: &str, fingerprint: &str, declaration: Declaration, processor: impl Processor + 'static) -> InstanceSpec {
+    InstanceSpec {
+        id: id.to_owned(),
+        plugin: "sampler".to_owned(),
+        fingerprint: fingerprint.to_owned(),
+        declaration: Arc::new(declaration),
+        processor: Box::new(processor),
+    }
+}
+
+/// A message as the tests make it.
+#[derive(Clone, Debug, PartialEq)]
+struct Msg {
+    id: u32,
+    with_year: bool,
+    topic: &'static str,
+    kind: Option<&'static str>,
+    n: i64,
+    /// Event time, microseconds.
+    time: i64,
+    act: &'static str,
+}
+
+fn msg(id: u32, secs: i64) -> Msg {
+    let time = BASE + secs * SECOND;
+    Msg { id, with_year: false, topic: "org.example.a", kind: Some("x"), n: 1, time, act: "" }
+}
+
+impl Msg {
+    fn wire(&self) -> (Vec<u8>, Vec<u8>) {
+        let year = if self.with_year { "2020-" } else { "" };
+        let (secs, micros) = (self.time.div_euclid(SECOND), self.time.rem_euclid(SECOND));
+        let kind = self.kind.map_or_else(String::new, |kind| format!("\"kind\": {kind:?}, "));
+        let body = format!(
+            "{{\"msg_id\": \"{year}{}\", \"timestamp\": {secs}.{micros:06}, \"msg\": {{{kind}\"n\": {}, \"act\": {:?}}}}}",
+            self.text_id(),
+            self.n,
+            self.act
+        );
+        (self.topic.into(), body.into_bytes())
+    }
+
+    fn text_id(&self) -> String {
+        format!("m{:05}", self.id)
+    }
+}
+
+/// What is there, by (metric, tier, labels, start), and by (metric, labels).
+#[derive(Debug, Default, PartialEq)]
+struct Contents {
+    counts: BTreeMap<(String, usize, Vec<String>, i64), i64>,
+    latest: BTreeMap<(String, Vec<String>), Vec<(i64, String, String)>>,
+}
+
+/// The offline recount: what a [`Sampler`] must hold of these messages.
+fn recount<'m>(accepted: impl IntoIterator<Item = &'m Msg>, now: Timestamp) -> Contents {
+    const TIERS: [(i64, i64); 3] = [(SECOND, 60 * SECOND), (60 * SECOND, 7200 * SECOND), (3600 * SECOND, i64::MAX)];
+    let mut contents = Contents::default();
+    for message in accepted.into_iter().filter(|m| m.topic.starts_with("org.example") && m.act != "fail") {
+        let kind = message.kind.unwrap_or("none").to_owned();
+        for (number, (width, keep)) in TIERS.into_iter().enumerate() {
+            let start = message.time.div_euclid(width) * width;
+            if (start + width).saturating_add(keep) > now.micros() {
+                let mut add = |metric: &str, label: &str, n| {
+                    let key = (metric.to_owned(), number, vec![label.to_owned()], start);
+                    *contents.counts.entry(key).or_default() += n;
+                };
+                add("by_topic", message.topic, 1);
+                add("by_kind", &kind, message.n);
+            }
+        }
+        let value = (message.time, message.text_id(), message.n.to_string());
+        if message.kind.is_some() {
+            contents.latest.entry(("newest".to_owned(), vec![kind])).or_default().push(value.clone());
+        }
+        contents.latest.entry(("recent".to_owned(), vec![])).or_default().push(value);
+    }
+    for ((metric, _), values) in &mut contents.latest {
+        values.sort_by(|a, b| b.cmp(a));
+        values.truncate(if metric == "newest" { 1 } else { 3 });
+    }
+    contents
+}
+
+fn labels_of(metric: &MetricView) -> Vec<Vec<String>> {
+    let sets = metric.series.iter().flat_map(|chunk| chunk.iter(metric.descriptor.dimensions.len()));
+    sets.map(|set| set.expect("sound").into_iter().map(str::to_owned).collect()).collect()
+}
+
+fn cells_of<R: Rule>(rule: R, tier: &TierView) -> Vec<(bucket::Partition, Vec<Cell<R::State>>)> {
+    let unpack = |(partition, segments): (&bucket::Partition, &Vec<(u64, Arc<Segment>)>)| {
+        let segments: Vec<&Segment> = segments.iter().map(|(_, segment)| &**segment).collect();
+        let mut cells = Vec::new();
+        let merged = Segment::merge(rule, &segments).expect("sound");
+        merged.for_each(rule, |_| true, |cell| cells.push(cell)).expect("sound");
+        (*partition, cells)
+    };
+    tier.partitions.iter().map(unpack).collect()
+}
+
+/// What an instance holds, of the buckets that are kept still.
+fn contents(instance: &InstanceView, now: Timestamp) -> Contents {
+    let mut contents = Contents::default();
+    for metric in &instance.metrics {
+        let name = &metric.descriptor.name;
+        let labels = labels_of(metric);
+        assert_eq!(labels.len(), metric.series_count as usize, "series of {name}");
+        match metric.descriptor.kind {
+            Kind::Count => {
+                for (number, tier) in metric.descriptor.tiers.as_slice().iter().enumerate() {
+                    for (partition, cells) in cells_of(CountRule, &metric.tiers[number]) {
+                        for cell in cells {
+                            let start = bucket::start_of(partition, cell.place, tier.resolution);
+                            if tier.keep == Keep::Forever || bucket::is_kept(*tier, start, now) {
+                                let labels = labels[cell.series as usize].clone();
+                                contents.counts.insert((name.clone(), number, labels, start.micros()), cell.state);
+                            }
+                        }
+                    }
+                }
+            }
+            Kind::Latest { n } => {
+                for cell in cells_of(LatestRule { n }, &metric.tiers[0]).into_iter().flat_map(|(_, cells)| cells) {
+                    let values = cell.state.into_iter().map(|v| (v.time.micros(), v.id.into(), v.json.into()));
+                    contents.latest.insert((name.clone(), labels[cell.series as usize].clone()), values.collect());
+                }
+            }
+        }
+    }
+    contents
+}
+
+/// Segments of every tier and partition, merged into one each; series numbered in order of their
+/// labels instead of in order of their arrival.
+fn canonical(instance: &InstanceView) -> BTreeMap<(String, usize, bucket::Partition), Segment> {
+    let mut segments = BTreeMap::new();
+    for metric in &instance.metrics {
+        let labels = labels_of(metric);
+        let mut ordered: Vec<u32> = (0..metric.series_count).collect();
+        ordered.sort_by_key(|series| &labels[*series as usize]);
+        let rank = |series: u32| ordered.iter().position(|other| *other == series).expect("known") as u32;
+        for (number, tier) in metric.tiers.iter().enumerate() {
+            let mut put = |partition, segment| {
+                segments.insert((metric.descriptor.name.clone(), number, partition), segment);
+            };
+            match metric.descriptor.kind {
+                Kind::Count => cells_of(CountRule, tier).into_iter().for_each(|(partition, cells)| {
+                    put(partition, repack(CountRule, cells, rank));
+                }),
+                Kind::Latest { n } => cells_of(LatestRule { n }, tier).into_iter().for_each(|(partition, cells)| {
+                    put(partition, repack(LatestRule { n }, cells, rank));
+                }),
+            }
+        }
+    }
+    segments
+}
+
+fn repack<R: Rule>(rule: R, mut cells: Vec<Cell<R::State>>, rank: impl Fn(u32) -> u32) -> Segment {
+    cells.iter_mut().for_each(|cell| cell.series = rank(cell.series));
+    Segment::pack(rule, merge_sorted(rule, cells))
+}
+
+/// Rows in memory that can fail after a number of operations, and lose what was not synced.
+#[derive(Clone, Debug, Default)]
+struct TestBackend {
+    rows: MemoryBackend,
+    disk: Arc<Mutex<DiskState>>,
+}
+
+#[derive(Debug, Default)]
+struct DiskState {
+    operations: u64,
+    fail_after: Option<u64>,
+    durable: Vec<Row>,
+    /// Batches since the last sync.
+    unsynced: Vec<Vec<Row>>,
+    rows_of_batches: Vec<usize>,
+}
+
+impl TestBackend {
+    fn all(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        self.rows
+            .scan(b"", &mut |key, value| {
+                rows.push((key.to_vec(), Some(value.to_vec())));
+                true
+            })
+            .expect("memory");
+        rows
+    }
+
+    fn operations(&self) -> u64 {
+        self.disk.lock().expect("no panic").operations
+    }
+
+    /// Lets `operations` more succeed, then fails.
+    fn fail_after(&self, operations: u64) {
+        let mut disk = self.disk.lock().expect("no panic");
+        disk.fail_after = Some(disk.operations + operations);
+    }
+
+    fn heal(&self) {
+        self.disk.lock().expect("no panic").fail_after = None;
+    }
+
+    /// What a power cut may leave: what was synced, and the first so many batches after that.
+    fn power_cut(&self, batches_kept: usize) -> Self {
+        let disk = self.disk.lock().expect("no panic");
+        let image = Self::default();
+        image.rows.apply(&disk.durable).expect("memory");
+        for batch in disk.unsynced.iter().take(batches_kept) {
+            image.rows.apply(batch).expect("memory");
+        }
+        image.sync().expect("memory");
+        image
+    }
+
+    fn operate(&self) -> Result<(), BackendError> {
+        let mut disk = self.disk.lock().expect("no panic");
+        if disk.fail_after.is_some_and(|until| disk.operations >= until) {
+            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(BackendError::Io { path: "test".into(), source });
+        }
+        disk.operations += 1;
+        Ok(())
+    }
+}
+
+impl Backend for TestBackend {
+    fn apply(&self, rows: &[Row]) -> Result<(), BackendError> {
+        self.operate()?;
+        let mut disk = self.disk.lock().expect("no panic");
+        disk.unsynced.push(rows.to_vec());
+        disk.rows_of_batches.push(rows.len());
+        self.rows.apply(rows)
+    }
+
+    fn sync(&self) -> Result<(), BackendError> {
+        self.operate()?;
+        let durable = self.all();
+        let mut disk = self.disk.lock().expect("no panic");
+        disk.unsynced.clear();
+        disk.durable = durable;
+        Ok(())
+    }
+
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), BackendError> {
+        self.rows.scan(prefix, visit)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.rows.disk_bytes()
+    }
+}
+
+/// What stays when a process ends.
+#[derive(Clone, Debug)]
+struct World {
+    dir: SimulatedDir,
+    backend: TestBackend,
+    limits: Limits,
+    journal: JournalConfig,
+    id_pointers: Vec<String>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            dir: SimulatedDir::default(),
+            backend: TestBackend::default(),
+            limits: Limits { quarantine_after: 0, dedupe_window: i64::MAX / 2, ..Limits::default() },
+            journal: JournalConfig { segment_bytes: 4 << 10, retain_bytes: u64::MAX, retain_micros: i64::MAX },
+            id_pointers: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    fn try_start(&self, specs: Vec<InstanceSpec>, now: Timestamp) -> Result<Daemon, StartError> {
+        let (journal, _) = Journal::open(Arc::new(self.dir.clone()), self.journal)?;
+        let store = Store::open(Box::new(self.backend.clone()))?;
+        let (engine, committer) = Engine::start(journal, store, specs, &self.id_pointers, self.limits.clone(), now)?;
+        Ok(Daemon { engine, committer })
+    }
+
+    fn start(&self, specs: Vec<InstanceSpec>, now: Timestamp) -> Daemon {
+        self.try_start(specs, now).expect("it starts")
+    }
+}
+
+/// What runs. Dropping it is `kill -9`.
+struct Daemon {
+    engine: Engine,
+    committer: Committer,
+}
+
+impl Daemon {
+    fn try_send(&mut self, messages: &[Msg], now: Timestamp) -> Result<(), JournalError> {
+        let wire: Vec<_> = messages.iter().map(Msg::wire).collect();
+        let batch = wire.iter().map(|(topic, body)| (&topic[..], &body[..]));
+        let rejected = self.engine.ingest(batch, now)?;
+        assert_eq!(rejected, [], "the tests' own messages are sound");
+        Ok(())
+    }
+
+    fn send(&mut self, messages: &[Msg], now: Timestamp) {
+        self.try_send(messages, now).expect("the journal works");
+    }
+
+    fn catch_up(&mut self, now: Timestamp) {
+        for _ in 0..10_000 {
+            if !self.engine.catch_up(64, now).expect("the journal works") {
+                return;
+            }
+        }
+        panic!("catching up does not end");
+    }
+
+    fn try_commit(&mut self, now: Timestamp) -> Result<Arc<View>, CommitError> {
+        let mut prepared = self.committer.prepare(self.engine.take_commit(now))?;
+        self.committer.write(&mut prepared)
+    }
+
+    fn commit(&mut self, now: Timestamp) -> Arc<View> {
+        self.try_commit(now).expect("the disk works")
+    }
+}
+
+/// The instance holds exactly what these messages amount to, in the view and in the rows.
+fn check(world: &World, view: &View, id: &str, accepted: &[Msg], context: &str) {
+    let instance = &view.instances[id];
+    let expected = recount(accepted, view.as_of);
+    assert_eq!(contents(instance, view.as_of), expected, "{context}: view of {id}");
+    let (_, mut namespaces) = Store::open(Box::new(world.backend.clone())).expect("it opens");
+    let namespace = namespaces.remove(&instance.ns).expect("it is stored");
+    assert_eq!(namespace.cursor, instance.cursor, "{context}: cursor of {id}");
+    let stored =
+        InstanceView { metrics: namespace.into_metric_views().expect("sound"), ..InstanceView::clone(instance) };
+    assert_eq!(canonical(&stored), canonical(instance), "{context}: rows of {id}");
+}

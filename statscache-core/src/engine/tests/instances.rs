@@ -1,0 +1,149 @@
+//! Namespaces: who gets which state, and what happens to the others.
+
+use super::*;
+
+fn some(first: u32, count: u32) -> Vec<Msg> {
+    (first..first + count).map(|id| Msg { n: i64::from(id), ..msg(id, 0) }).collect()
+}
+
+/// Rows whose key names this namespace.
+fn rows_of(world: &World, ns: u32) -> usize {
+    world.backend.all().iter().filter(|(key, _)| key.len() > 4 && key[1..5] == ns.to_be_bytes()).count()
+}
+
+#[test]
+fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go() {
+    let mut world = World::default();
+    world.journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    for message in some(0, 20) {
+        daemon.send(&[message], at(0));
+    }
+    daemon.commit(at(0));
+    daemon.engine.retain(at(0)).expect("the journal works");
+    let left = daemon.engine.journal.first_sequence() as usize;
+    assert!(left > 5);
+    drop(daemon);
+    assert!(rows_of(&world, 1) > 2);
+    let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
+    assert_eq!(rows_of(&world, 1), 0, "the old rows are gone");
+    daemon.catch_up(at(0));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "main", &some(0, 20)[left - 1..], "what the journal still has");
+    let instance = &view.instances["main"];
+    assert_eq!((instance.ns, instance.cursor.missed), (2, 0));
+}
+
+#[test]
+fn other_metrics_are_another_namespace_too() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 3), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    let (plugin, mut declaration) = create::<Sampler>("null").expect("it starts");
+    declaration.metrics[0].tiers = "1m for 2h".parse().expect("tiers");
+    let changed = spec("main", "1", declaration, Native(plugin));
+    let mut daemon = world.start(vec![changed], at(0));
+    assert_eq!(rows_of(&world, 1), 0);
+    daemon.catch_up(at(0));
+    assert_eq!(daemon.commit(at(0)).instances["main"].cursor.processed, 3);
+}
+
+#[test]
+fn state_of_an_instance_that_is_not_configured_waits() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main"), sampler("away")], at(0));
+    daemon.send(&some(0, 10), at(0));
+    daemon.commit(at(0));
+    let ns = daemon.committer.view().instances["away"].ns;
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(10, 10), at(0));
+    let view = daemon.commit(at(0));
+    assert!(!view.instances.contains_key("away"));
+    drop(daemon);
+    // Another newcomer meanwhile does not get its number.
+    let mut daemon = world.start(vec![sampler("main"), sampler("third")], at(0));
+    daemon.catch_up(at(0));
+    assert!(daemon.commit(at(0)).instances["third"].ns > ns);
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler("away")], at(0));
+    let before = daemon.committer.view();
+    check(&world, &before, "away", &some(0, 10), "as it was left");
+    daemon.catch_up(at(0));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "away", &some(0, 20), "taken up again");
+    assert_eq!((view.instances["away"].ns, view.instances["away"].cursor.missed), (ns, 0));
+}
+
+#[test]
+fn the_order_of_instances_does_not_matter() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("a"), sampler_of("b", "2")], at(0));
+    daemon.send(&some(0, 5), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler_of("b", "2"), sampler("a")], at(0));
+    daemon.send(&some(5, 5), at(0));
+    let view = daemon.commit(at(0));
+    for id in ["a", "b"] {
+        check(&world, &view, id, &some(0, 10), id);
+        assert_eq!(view.instances[id].cursor.processed, 10);
+    }
+}
+
+#[test]
+fn a_removal_that_was_interrupted_is_finished_and_its_rest_is_never_taken_up() {
+    let fresh = || {
+        let world = World::default();
+        let mut daemon = world.start(vec![sampler("main")], at(0));
+        for part in 0..5 {
+            daemon.send(&[Msg { kind: None, ..msg(part, i64::from(part) * 4000) }], at(0));
+            daemon.commit(at(0));
+        }
+        world
+    };
+    let accepted: Vec<Msg> = (0..5).map(|part| Msg { kind: None, ..msg(part, i64::from(part) * 4000) }).collect();
+    let world = fresh();
+    let before = world.backend.operations();
+    world.start(vec![sampler_of("main", "2")], at(0));
+    let operations = world.backend.operations() - before;
+    assert!(operations > 4, "{operations}");
+    for operation in 0..operations {
+        for (fingerprint, what) in [("1", "the old one is configured again"), ("2", "the new one stays configured")] {
+            let world = fresh();
+            world.backend.fail_after(operation);
+            world.try_start(vec![sampler_of("main", "2")], at(0)).err().expect("interrupted");
+            world.backend.heal();
+            let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
+            daemon.catch_up(at(0));
+            let view = daemon.commit(at(0));
+            check(&world, &view, "main", &accepted, &format!("interrupted after {operation}, {what}"));
+            let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1;
+            assert_eq!(namespaces.len(), 1, "interrupted after {operation}, {what}");
+        }
+    }
+}
+
+#[test]
+fn commit_numbers_grow_across_restarts_and_no_segment_is_overwritten() {
+    let world = World::default();
+    let mut version = 0;
+    let mut accepted = Vec::new();
+    for round in 0..6 {
+        let mut daemon = world.start(vec![sampler("main")], at(0));
+        daemon.catch_up(at(0));
+        // Much, then little: the small segments stay beside the large one.
+        let messages: Vec<Msg> = match round {
+            0 => (0..100).map(|id| msg(id, -i64::from(id))).collect(),
+            _ => vec![msg(100 + round, 0)],
+        };
+        daemon.send(&messages, at(0));
+        accepted.extend(messages);
+        let view = daemon.commit(at(0));
+        assert!(view.version > version, "{} after {version}", view.version);
+        version = view.version;
+        check(&world, &view, "main", &accepted, &format!("round {round}"));
+    }
+}

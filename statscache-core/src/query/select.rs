@@ -1,0 +1,108 @@
+//! Which series a question is about, and which of them it adds up.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::{bytes::Corrupt, series::SeriesId, view::MetricView};
+
+/// Label values of a row.
+pub type Labels = Arc<[Box<str>]>;
+
+/// A label must fit one of these patterns; `*` stands for any text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Position of the dimension.
+    pub dimension: usize,
+    /// Texts, `*` for any part.
+    pub patterns: Vec<String>,
+}
+
+impl Filter {
+    fn fits(&self, label: &str) -> bool {
+        self.patterns.iter().any(|pattern| glob(pattern, label))
+    }
+}
+
+/// Series that are added up into one row each, with the labels that they keep.
+pub(super) struct Groups {
+    /// Group of each series; `NONE` for those that no filter lets through.
+    of_series: Vec<u32>,
+    labels: Vec<Labels>,
+    /// Dimensions kept, by position.
+    pub(super) dimensions: Vec<usize>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Groups {
+    pub(super) fn new(view: &MetricView, filters: &[Filter], by: Option<&[usize]>) -> Result<Self, Corrupt> {
+        let count = view.descriptor.dimensions.len();
+        let dimensions: Vec<usize> = by.map_or_else(|| (0..count).collect(), <[usize]>::to_vec);
+        let mut of_series = Vec::with_capacity(view.series_count as usize);
+        let mut labels = Vec::new();
+        let mut known: HashMap<Vec<&str>, u32> = HashMap::new();
+        for set in view.series.iter().flat_map(|chunk| chunk.iter(count)) {
+            let set = set?;
+            if !filters.iter().all(|filter| filter.fits(set[filter.dimension])) {
+                of_series.push(NONE);
+                continue;
+            }
+            let kept: Vec<&str> = dimensions.iter().map(|dimension| set[*dimension]).collect();
+            let group = *known.entry(kept).or_insert_with_key(|kept| {
+                labels.push(kept.iter().map(|label| Box::from(*label)).collect());
+                labels.len() as u32 - 1
+            });
+            of_series.push(group);
+        }
+        Ok(Self { of_series, labels, dimensions })
+    }
+
+    pub(super) fn of(&self, series: SeriesId) -> Option<u32> {
+        self.of_series.get(series as usize).copied().filter(|group| *group != NONE)
+    }
+
+    pub(super) fn labels(&self, group: u32) -> Labels {
+        self.labels[group as usize].clone()
+    }
+}
+
+/// Whether the text fits the pattern, in which `*` stands for any text, also none.
+fn glob(pattern: &str, text: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, fits) in [
+            ("git", "git", true),
+            ("git", "gitx", false),
+            ("*", "", true),
+            ("a*", "abc", true),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*c", "acb", false),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("*b*b*", "ab", false),
+            ("*é", "xé", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(glob(pattern, text), fits, "{pattern} on {text}");
+        }
+    }
+}

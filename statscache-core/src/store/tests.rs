@@ -1,0 +1,215 @@
+//! What is committed is there again: the same segments, the same answers. What is damaged is
+//! refused by name.
+
+use super::backend::Row;
+use super::*;
+use crate::kind::CountRule;
+use crate::query::{self, Query};
+use crate::segment::Cell;
+use crate::series::SeriesTable;
+use statscache_plugin_sdk::{Kind, Tiers};
+
+fn descriptor(name: &str, kind: Kind, dimensions: &[&str]) -> MetricDescriptor {
+    MetricDescriptor {
+        name: name.to_owned(),
+        kind,
+        dimensions: dimensions.iter().map(|&name| name.to_owned()).collect(),
+        unit: String::new(),
+        description: String::new(),
+        tiers: Tiers::default(),
+    }
+}
+
+fn record(instance: &str) -> NamespaceRecord {
+    NamespaceRecord {
+        instance: instance.to_owned(),
+        plugin: "p".to_owned(),
+        fingerprint: "1".to_owned(),
+        metrics: vec![descriptor("a", Kind::Count, &["x"]), descriptor("b", Kind::Latest { n: 2 }, &[])],
+    }
+}
+
+fn segment(cells: impl IntoIterator<Item = (u32, u32, i64)>) -> Segment {
+    Segment::pack(CountRule, cells.into_iter().map(|(series, place, state)| Cell { series, place, state }))
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_600_000_000);
+
+fn key(ns: NamespaceId, tier: u8, partition: i64, commit: u64) -> SegmentKey {
+    SegmentKey { ns, metric: 0, tier, partition, commit }
+}
+
+/// Two namespaces with cursors, label sets and segments, one of several chunks.
+fn sample() -> (Batch, Vec<SegmentKey>) {
+    let mut batch = Batch::default();
+    let mut keys = Vec::new();
+    for (ns, instance) in [(1, "one"), (7, "two")] {
+        batch.put_namespace(ns, &record(instance));
+        let cursor = Cursor { next: u64::from(ns) * 10, watermark: Some(NOW), missed: 3, ..Cursor::default() };
+        batch.put_cursor(ns, &cursor);
+        let mut table = SeriesTable::new(1, 1_000_000);
+        for part in 0..3 {
+            for n in 0..4000 {
+                table.resolve([format!("label {part} {n}").as_str()].into_iter());
+            }
+            batch.put_series(ns, 0, &table.take_new().expect("new"));
+        }
+        for (tier, partition, commit) in [(0, -1, 3), (0, 0, 4), (0, 3_125_000, 300), (3, 36, 2), (3, 36, 256)] {
+            let large = segment((0..12_000).flat_map(|series| [(series, 1, 1 << 30), (series, 511, -1)]));
+            let small = segment([(5, 0, 7)]);
+            let segment = if commit == 300 { large } else { small };
+            keys.push(key(ns, tier, partition, commit));
+            batch.put_segment(keys[keys.len() - 1], &segment);
+        }
+    }
+    (batch, keys)
+}
+
+fn check_reopens(open: impl Fn() -> Box<dyn Backend>) {
+    let (store, namespaces) = Store::open(open()).expect("it opens");
+    assert!(namespaces.is_empty());
+    let (batch, keys) = sample();
+    assert!(batch.bytes_len() > 100_000 && batch.len() > 30, "some segment has several chunks");
+    store.apply(&batch).expect("it writes");
+    store.sync().expect("it syncs");
+    assert!(store.disk_bytes() > 0);
+    let read = || Store::open(open()).expect("it opens");
+    drop(store);
+    let (store, mut namespaces) = read();
+    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1, 7]);
+    let stored: Vec<SegmentKey> =
+        namespaces.values().flat_map(|namespace| namespace.segments[0].keys().copied()).collect();
+    assert_eq!(stored, keys, "in order of time, then commits, also before 1970 and across 255");
+    let first = &namespaces[&1];
+    assert_eq!((first.record.clone(), first.cursor.next, first.cursor.missed), (record("one"), 10, 3));
+    assert_eq!(first.last_commit(), Some(300));
+    assert!(first.segments[0][&keys[2]].chunks().len() > 2);
+    assert_eq!(*first.segments[0][&keys[0]], segment([(5, 0, 7)]));
+    let views = namespaces.remove(&1).expect("it is there").into_metric_views().expect("sound");
+    assert_eq!((views[0].series_count, views[0].version, views[1].series_count), (12_000, 300, 0));
+    let day = Query { start: Some(Timestamp::from_secs(36 * 512 * 86_400)), end: Some(NOW), ..Query::default() };
+    let before = query::run(&views[0], &day, NOW).expect("an answer");
+    assert_eq!(before.rows.len(), 1);
+    drop(store);
+
+    // A segment replaced by another, and everything of one namespace removed.
+    let (store, namespaces) = read();
+    let mut batch = Batch::default();
+    batch.remove_segment(keys[2], &namespaces[&1].segments[0][&keys[2]]);
+    batch.put_segment(key(1, 0, 3_125_000, 301), &segment([(1, 1, 1)]));
+    store.apply(&batch).expect("it writes");
+    store.remove_namespace(7).expect("it removes");
+    store.sync().expect("it syncs");
+    drop(store);
+    let (_store, mut namespaces) = read();
+    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1]);
+    let first = namespaces.remove(&1).expect("it is there");
+    let commits: Vec<u64> = first.segments[0].keys().map(|key| key.commit).collect();
+    assert_eq!(commits, [3, 4, 301, 2, 256], "every chunk of the old segment is gone");
+    let views = first.into_metric_views().expect("sound");
+    assert_eq!(query::run(&views[0], &day, NOW), Ok(before));
+}
+
+#[test]
+fn what_is_committed_in_memory_is_there_again() {
+    let backend = MemoryBackend::default();
+    check_reopens(|| Box::new(backend.clone()));
+}
+
+#[test]
+fn what_is_committed_in_sled_is_there_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    check_reopens(|| Box::new(SledBackend::open(dir.path()).expect("it opens")));
+}
+
+fn all(backend: &MemoryBackend) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    backend
+        .scan(b"", &mut |key, value| {
+            rows.push((key.to_vec(), value.to_vec()));
+            true
+        })
+        .expect("memory");
+    rows
+}
+
+fn of(rows: impl IntoIterator<Item = Row>) -> MemoryBackend {
+    let backend = MemoryBackend::default();
+    backend.apply(&rows.into_iter().collect::<Vec<_>>()).expect("memory");
+    backend
+}
+
+#[test]
+fn a_damaged_row_is_refused_by_name_whichever_it_is() {
+    let backend = MemoryBackend::default();
+    let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
+    store.apply(&sample().0).expect("it writes");
+    let rows = all(&backend);
+    for (number, (key, _)) in rows.iter().enumerate() {
+        let damaged = rows.iter().enumerate().map(|(position, (key, value))| {
+            let mut value = value.clone();
+            if position == number {
+                let middle = value.len() / 2;
+                value[middle] ^= 1;
+            }
+            (key.clone(), Some(value))
+        });
+        let error = Store::open(Box::new(of(damaged))).err().expect("refused");
+        match &error {
+            StoreError::Damaged { key: named, .. } => assert_eq!(*named, keys::describe(key)),
+            other => panic!("row {key:?}: {other:?}"),
+        }
+        assert!(error.to_string().contains("restore a backup"), "{error}");
+    }
+    let error = StoreError::Damaged { key: keys::describe(&rows[0].0), source: Corrupt("x") };
+    assert!(error.to_string().starts_with("row SegmentKey { ns: 1, metric: 0, tier: 0, partition: -1, commit: 3 } chunk 0"), "{error}");
+}
+
+#[test]
+fn a_chunk_that_is_missing_before_the_last_is_damage() {
+    let backend = MemoryBackend::default();
+    let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
+    store.apply(&sample().0).expect("it writes");
+    let missing = keys::chunk(key(1, 0, 3_125_000, 300), 1);
+    let rest = all(&backend).into_iter().filter(|(key, _)| *key != missing).map(|(key, value)| (key, Some(value)));
+    let error = Store::open(Box::new(of(rest))).err().expect("refused");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    for (version, accepted) in [(FORMAT_VERSION, true), (FORMAT_VERSION + 1, false), (u32::MAX, false)] {
+        let backend = of([(keys::FORMAT.to_vec(), Some(values::seal(version.to_be_bytes().to_vec())))]);
+        let before = all(&backend);
+        match Store::open(Box::new(backend.clone())) {
+            Ok(_) => assert!(accepted, "format {version}"),
+            Err(error) => {
+                assert!(!accepted, "format {version}: {error}");
+                assert!(matches!(error, StoreError::FormatTooNew { found } if found == version), "{error:?}");
+            }
+        }
+        assert_eq!(all(&backend), before);
+    }
+}
+
+#[test]
+fn a_failing_disk_is_an_error_and_no_namespace() {
+    let backend = MemoryBackend::default();
+    backend.set_failing(true);
+    let error = Store::open(Box::new(backend.clone())).err().expect("it cannot write its format");
+    assert!(matches!(error, StoreError::Backend { action: "write", .. }), "{error:?}");
+    backend.set_failing(false);
+    Store::open(Box::new(backend)).expect("the disk works again");
+}
+
+#[test]
+fn a_namespace_without_cursor_is_half_removed() {
+    let (batch, _) = sample();
+    let backend = MemoryBackend::default();
+    let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
+    store.apply(&batch).expect("it writes");
+    backend.apply(&[(keys::cursor(7), None)]).expect("memory");
+    let (_, namespaces) = Store::open(Box::new(backend.clone())).expect("it opens");
+    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1]);
+    assert!(all(&backend).iter().all(|(key, _)| key.get(1..5) != Some(&7_u32.to_be_bytes()[..])), "its rest is gone");
+}

@@ -1,0 +1,114 @@
+//! The picture that readers share: everything as of one commit, never changed afterwards.
+//!
+//! A commit makes a new picture out of the last one; what did not change is shared. Readers hold
+//! an `Arc` of it and no lock.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use statscache_plugin_sdk::{Declaration, MetricDescriptor, Timestamp};
+
+use crate::{
+    bucket::Partition,
+    journal::JournalStats,
+    segment::Segment,
+    series::SeriesChunk,
+    store::{Cursor, NamespaceId},
+};
+
+/// Everything as of one commit.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Number of the commit; grows.
+    pub version: u64,
+    /// When it was made.
+    pub as_of: Timestamp,
+    /// What the journal held.
+    pub journal: JournalStats,
+    /// By instance id.
+    pub instances: BTreeMap<String, Arc<InstanceView>>,
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct InstanceView {
+    /// Where its state is.
+    pub ns: NamespaceId,
+    /// What it declared.
+    pub declaration: Arc<Declaration>,
+    /// How far it had got.
+    pub cursor: Cursor,
+    /// How it is.
+    pub state: InstanceState,
+    /// Its metrics, in order of declaration.
+    pub metrics: Vec<Arc<MetricView>>,
+}
+
+/// How an instance is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// It takes messages.
+    Running,
+    /// It failed too often and gets no messages until the daemon starts again.
+    Quarantined {
+        /// What it said last.
+        reason: String,
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// One metric.
+#[derive(Clone, Debug)]
+pub struct MetricView {
+    /// What it is.
+    pub descriptor: MetricDescriptor,
+    /// Number of the commit that changed it last.
+    pub version: u64,
+    /// Its label sets, in order of their numbers.
+    pub series: Vec<Arc<SeriesChunk>>,
+    /// Number of label sets.
+    pub series_count: u32,
+    /// By tier; kinds without buckets have one.
+    pub tiers: Vec<TierView>,
+}
+
+/// Cells of one tier: segments of each partition, oldest commit first.
+#[derive(Clone, Debug, Default)]
+pub struct TierView {
+    /// Segments with the number of the commit that wrote each.
+    pub partitions: BTreeMap<Partition, Vec<(u64, Arc<Segment>)>>,
+}
+
+impl View {
+    /// How many messages the instance has yet to read.
+    pub fn lag(&self, instance: &InstanceView) -> u64 {
+        self.journal.next.saturating_sub(instance.cursor.next.max(self.journal.first))
+    }
+
+    /// Whether the instance's answers hold everything that was accepted.
+    pub fn is_whole(&self, instance: &InstanceView) -> bool {
+        instance.state == InstanceState::Running && self.lag(instance) == 0 && instance.cursor.missed == 0
+    }
+}
+
+impl InstanceView {
+    /// The metric with that name.
+    pub fn metric(&self, name: &str) -> Option<&Arc<MetricView>> {
+        self.metrics.iter().find(|metric| metric.descriptor.name == name)
+    }
+}
+
+impl MetricView {
+    /// Nothing yet.
+    pub fn empty(descriptor: MetricDescriptor) -> Self {
+        let tiers = if descriptor.kind.is_bucketed() { descriptor.tiers.as_slice().len() } else { 1 };
+        Self { descriptor, version: 0, series: Vec::new(), series_count: 0, tiers: vec![TierView::default(); tiers] }
+    }
+
+    /// Bytes that it takes in memory, packed.
+    pub fn bytes_len(&self) -> usize {
+        let series: usize = self.series.iter().map(|chunk| chunk.bytes.len()).sum();
+        let segments = self.tiers.iter().flat_map(|tier| tier.partitions.values().flatten());
+        series + segments.map(|(_, segment)| segment.bytes_len()).sum::<usize>()
+    }
+}

@@ -1,0 +1,201 @@
+//! The daemon as a whole: what starts in which order, and stops in which.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use statscache_core::{
+    engine::{Committer, Engine},
+    journal::{Journal, JournalConfig},
+    limits::Limits,
+    store::{SledBackend, Store},
+};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    bus::{self, NowFn, Rejects, Source, SourceStats, WhenFull},
+    clock::Clock,
+    config::{BusClient, BusWhenFull, Config},
+    health::Health,
+    host::{self, BundledPlugin, Hosted, InstanceCard},
+    http,
+    ingest::{Ingest, Shared},
+    telemetry::Telemetry,
+};
+
+/// How long stopping may take before it is given up.
+pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A daemon that is ready to run: everything that can fail at start has not.
+pub struct App {
+    listener: TcpListener,
+    address: SocketAddr,
+    connections_max: usize,
+    commit_interval: Duration,
+    engine: Engine,
+    committer: Committer,
+    sources: Vec<Box<dyn Source>>,
+    sender: bus::BatchSender,
+    receiver: bus::BatchReceiver,
+    state: http::AppState,
+    shared: Shared,
+}
+
+impl App {
+    /// Opens everything: first what can be refused at once (the port), then the data, then plugins,
+    /// then the bus. Nothing is received before [`App::run`].
+    pub async fn build(config: &Config, bundled: &[BundledPlugin], clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let listener = listen(config.http.listen).await?;
+        let address = listener.local_addr()?;
+        let journal = open_journal(config)?;
+        let store = open_store(&config.data.dir.join("store"))?;
+        let Hosted { specs, cards } = host::start(config, bundled);
+        let limits = limits(config);
+        let (engine, committer) = Engine::start(journal, store, specs, &config.bus.id_pointers, limits, clock.now())
+            .context("cannot put journal and state together")?;
+
+        let rejects = Arc::new(Rejects::new());
+        let when_full = match config.bus.when_full {
+            BusWhenFull::Drop => WhenFull::Drop,
+            BusWhenFull::Wait => WhenFull::Wait,
+        };
+        let (sender, receiver) = bus::queue(config.bus.queue_bytes_max, when_full);
+        let sources = sources(config, &clock, &rejects);
+        let endpoints = sources.iter().map(|source| source.status()).collect();
+        let shared = Shared {
+            view: Arc::new(ArcSwap::new(committer.view())),
+            health: Arc::new(Health::default()),
+            telemetry: Arc::new(Telemetry::default()),
+            rejects: rejects.clone(),
+            clock,
+        };
+        let bus = SourceStats { endpoints, queue: sender.stats(), rejects };
+        let state = http::AppState::new(&shared, bus, cards, config.limits.query_rows_max);
+        Ok(Self {
+            listener,
+            address,
+            connections_max: config.limits.connections_max,
+            commit_interval: config.data.commit_interval,
+            engine,
+            committer,
+            sources,
+            sender,
+            receiver,
+            state,
+            shared,
+        })
+    }
+
+    /// Where HTTP is served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What is known of all instances.
+    pub fn cards(&self) -> &[InstanceCard] {
+        self.state.cards()
+    }
+
+    /// Serves and listens until `shutdown` is done, then stops in order: the bus (nothing new), the
+    /// engine (queue empty, last commit durable), HTTP (readers last).
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let ingest = Ingest::start(self.engine, self.committer, self.receiver, self.commit_interval, self.shared)?;
+        let (stop_bus, bus_stopping) = watch::channel(false);
+        let mut sources = JoinSet::new();
+        for source in self.sources {
+            sources.spawn(source.run(self.sender.clone(), bus_stopping.clone()));
+        }
+        drop(self.sender);
+        let (stop_http, http_stopping) = watch::channel(false);
+        let server = tokio::spawn(http::serve(self.listener, self.state, self.connections_max, http_stopping));
+
+        shutdown.await;
+        tracing::info!("stopping: bus, engine, HTTP");
+        let drained = async {
+            stop_bus.send_replace(true);
+            while sources.join_next().await.is_some() {}
+            let ingest = tokio::task::spawn_blocking(move || ingest.join());
+            ingest.await.context("the engine did not stop")?;
+            stop_http.send_replace(true);
+            server.await.context("HTTP did not stop")?
+        };
+        match tokio::time::timeout(SHUTDOWN_DEADLINE, drained).await {
+            Ok(result) => result.inspect(|()| tracing::info!("stopped")),
+            Err(_) => anyhow::bail!(
+                "not stopped after {} s; given up. Nothing accepted is lost: the next start goes on from the journal",
+                SHUTDOWN_DEADLINE.as_secs()
+            ),
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} for HTTP; choose another with [http] listen"))
+}
+
+fn open_journal(config: &Config) -> anyhow::Result<Journal> {
+    let settings = JournalConfig {
+        segment_bytes: config.journal.segment_bytes,
+        retain_bytes: config.journal.bytes_max,
+        retain_micros: micros(config.journal.age_max),
+    };
+    let path = config.data.dir.join("journal");
+    let (journal, recovery) = Journal::open_path(&path, settings).context("cannot open the journal")?;
+    if recovery.is_clean() {
+        tracing::info!(path = %path.display(), "{recovery}");
+    } else {
+        tracing::warn!(path = %path.display(), "{recovery}");
+    }
+    Ok(journal)
+}
+
+type OpenStore = (Store, std::collections::BTreeMap<u32, statscache_core::store::Namespace>);
+
+fn open_store(path: &Path) -> anyhow::Result<OpenStore> {
+    let failed = || format!("cannot open the store at {}", path.display());
+    let backend = SledBackend::open(path).with_context(failed)?;
+    Store::open(Box::new(backend)).with_context(failed)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        series_per_metric: config.limits.series_per_metric_max.try_into().unwrap_or(u32::MAX),
+        label_bytes: config.limits.label_bytes_max,
+        value_bytes: config.limits.value_bytes_max,
+        quarantine_after: config.plugins.quarantine_after,
+        dedupe_ids: config.bus.dedupe_ids_max,
+        dedupe_window: micros(config.bus.dedupe_window),
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn sources(config: &Config, clock: &Arc<dyn Clock>, rejects: &Arc<Rejects>) -> Vec<Box<dyn Source>> {
+    let bus = &config.bus;
+    let clock = clock.clone();
+    let now: NowFn = Arc::new(move || clock.now().micros());
+    let endpoints = bus.endpoints.iter().chain(&bus.bind).cloned();
+    let source = |endpoint| -> Box<dyn Source> {
+        match bus.client {
+            BusClient::Zmtp => {
+                let mut zmtp = bus::ZmtpConfig::new(endpoint, now.clone());
+                zmtp.subscriptions = bus.subscribe.iter().map(|prefix| prefix.clone().into_bytes()).collect();
+                zmtp.limits.body_bytes_max = bus.message_bytes_max;
+                zmtp.ping_after = bus.heartbeat;
+                zmtp.silent_after = bus.silence;
+                Box::new(bus::ZmtpSource::new(zmtp, rejects.clone()))
+            }
+            BusClient::Zeromq => {
+                let mut zeromq = bus::ZeromqConfig::new(endpoint, now.clone());
+                zeromq.subscriptions = bus.subscribe.clone();
+                zeromq.limits.body_bytes_max = bus.message_bytes_max;
+                Box::new(bus::ZeromqSource::new(zeromq, rejects.clone()))
+            }
+        }
+    };
+    endpoints.map(source).collect()
+}

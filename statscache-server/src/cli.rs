@@ -1,0 +1,80 @@
+//! What an operator types. One file a subcommand.
+
+mod check_config;
+mod demo;
+mod plugins;
+mod publish;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::host::BundledPlugin;
+
+/// Keeps statistics about a message bus ready to be read.
+#[derive(Parser)]
+#[command(name = "statscache", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon
+    Run(run::Args),
+    /// Run the daemon on sample messages, to look around
+    Demo(demo::Args),
+    /// Publish messages from a file on a ZeroMQ PUB socket
+    Publish(publish::Args),
+    /// List the plugins of a running daemon
+    Plugins(plugins::Args),
+    /// Check a configuration file and say everything that is wrong with it
+    CheckConfig(check_config::Args),
+}
+
+/// Runs the command line of this process; errors go to standard error, with their causes.
+pub fn main(bundled: &'static [BundledPlugin]) -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Run(args) => run::run(&args, bundled),
+        Command::Demo(args) => demo::run(&args, bundled),
+        Command::Publish(args) => runtime().and_then(|runtime| runtime.block_on(publish::run(&args))),
+        Command::Plugins(args) => runtime().and_then(|runtime| runtime.block_on(plugins::run(&args))),
+        Command::CheckConfig(args) => check_config::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("statscache: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Threads for sockets and HTTP; queries run on a few more, so that many at once wait for each
+/// other and not for the machine.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    const QUERIES_MAX: usize = 8;
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(QUERIES_MAX).build()?)
+}
+
+/// Done at the first interrupt or termination. A second one ends the process at once.
+async fn shutdown_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        eprintln!("statscache: stopped at once; the next start goes on from the journal");
+        std::process::exit(130);
+    });
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What keeps the daemon from doing its work, for `/readyz` and the log.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// Parts that can be in trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Messages cannot be accepted.
+    Journal,
+    /// Commits cannot be written.
+    Store,
+}
+
+impl Part {
+    /// Name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Journal => "journal",
+            Self::Store => "store",
+        }
+    }
+}
+
+/// Present trouble. Shared by all threads.
+#[derive(Debug, Default)]
+pub struct Health {
+    trouble: Mutex<BTreeMap<Part, String>>,
+}
+
+impl Health {
+    /// A part is in trouble, or in another than before. Logged when it is news.
+    pub fn trouble(&self, part: Part, what: String) {
+        let mut trouble = self.lock();
+        if trouble.get(&part) != Some(&what) {
+            tracing::error!(part = part.as_str(), "{what}; it is tried again every second");
+            trouble.insert(part, what);
+        }
+    }
+
+    /// A part does its work again.
+    pub fn well(&self, part: Part) {
+        if self.lock().remove(&part).is_some() {
+            tracing::info!(part = part.as_str(), "works again");
+        }
+    }
+
+    /// All present trouble.
+    pub fn all(&self) -> Vec<(Part, String)> {
+        self.lock().iter().map(|(part, what)| (*part, what.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
+        // A map of texts is whole at any moment.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

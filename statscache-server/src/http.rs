@@ -1,0 +1,146 @@
+//! HTTP: routes over the present view. Readers share an immutable picture and take no lock.
+
+mod connections;
+mod metric;
+mod params;
+mod plugins;
+mod problem;
+mod status;
+mod time;
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{HeaderValue, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use statscache_core::view::View;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{bus::SourceStats, clock::Clock, health::Health, host::InstanceCard, ingest::Shared, telemetry::Telemetry};
+use connections::LimitedListener;
+use problem::Problem;
+
+/// What all routes share. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    view: Arc<ArcSwap<View>>,
+    cards: Arc<Vec<InstanceCard>>,
+    /// Position of the card of each instance; the one that runs, where several have an id.
+    card_of: Arc<HashMap<String, usize>>,
+    bus: Arc<SourceStats>,
+    health: Arc<Health>,
+    telemetry: Arc<Telemetry>,
+    clock: Arc<dyn Clock>,
+    rows_max: usize,
+}
+
+impl AppState {
+    /// Puts it together.
+    pub fn new(shared: &Shared, bus: SourceStats, cards: Vec<InstanceCard>, rows_max: usize) -> Self {
+        let mut card_of = HashMap::new();
+        for (position, card) in cards.iter().enumerate() {
+            let started = card.status == crate::host::CardStatus::Started;
+            if started || !card_of.contains_key(&card.id) {
+                card_of.insert(card.id.clone(), position);
+            }
+        }
+        Self {
+            view: shared.view.clone(),
+            cards: Arc::new(cards),
+            card_of: Arc::new(card_of),
+            bus: Arc::new(bus),
+            health: shared.health.clone(),
+            telemetry: shared.telemetry.clone(),
+            clock: shared.clock.clone(),
+            rows_max,
+        }
+    }
+
+    /// All instances.
+    pub fn cards(&self) -> &[InstanceCard] {
+        &self.cards
+    }
+}
+
+/// All routes.
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/plugins", get(plugins::list))
+        .route("/plugins/{id}", get(plugins::one))
+        .route("/plugins/{id}/schema", get(plugins::schema))
+        .route("/plugins/{id}/{metric}", get(metric::values))
+        .route("/bus", get(status::bus))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+        .route("/metrics", get(status::metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(common_headers))
+        .with_state(state)
+}
+
+/// Serves until told to stop; then answers what is under way and ends.
+pub async fn serve(
+    listener: TcpListener,
+    state: AppState,
+    connections_max: usize,
+    mut stopping: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let listener = LimitedListener::new(listener, connections_max);
+    let stop = async move {
+        // An error means that nobody could stop us any more: stop, too.
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    Ok(axum::serve(listener, router(state)).with_graceful_shutdown(stop).await?)
+}
+
+/// What is where.
+#[derive(Serialize, JsonSchema)]
+struct Index {
+    name: &'static str,
+    version: &'static str,
+    links: IndexLinks,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct IndexLinks {
+    plugins: &'static str,
+    bus: &'static str,
+    health: &'static str,
+    ready: &'static str,
+    metrics: &'static str,
+}
+
+async fn index() -> Json<Index> {
+    let links =
+        IndexLinks { plugins: "/plugins", bus: "/bus", health: "/healthz", ready: "/readyz", metrics: "/metrics" };
+    Json(Index { name: "statscache", version: env!("CARGO_PKG_VERSION"), links })
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}; see / for what there is", uri.path()))
+}
+
+async fn method_not_allowed() -> Problem {
+    Problem::method_not_allowed()
+}
+
+/// Headers of every answer. The figures are public to whoever can reach them, so dashboards on
+/// other origins may read them.
+async fn common_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+    response
+}

@@ -1,0 +1,112 @@
+//! From the query string of a metric's URL to a [`Query`]. Every parameter is checked; one that
+//! nobody reads is an error, because a filter with a typing error would answer for everything.
+
+use statscache_core::query::{Filter, Order, OrderBy, Query};
+use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
+
+use super::{problem::Problem, time};
+
+const WHERE: &str = "where.";
+
+/// Reads the parameters of a question to this metric.
+pub(super) fn read(
+    parameters: &[(String, String)],
+    metric: &MetricDescriptor,
+    rows_max: usize,
+    now: Timestamp,
+) -> Result<Query, Problem> {
+    let bucketed = metric.kind.is_bucketed();
+    let order = Order { by: OrderBy::Time, descending: !bucketed };
+    let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in parameters {
+        if !name.starts_with(WHERE) && seen.contains(&name.as_str()) {
+            return Err(Problem::parameter(name, Some(value), "one value; it is given twice"));
+        }
+        seen.push(name);
+        let bad = |allowed: &str| Problem::parameter(name, Some(value), allowed);
+        match name.as_str() {
+            "start" => query.start = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
+            "end" => query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
+            "step" if bucketed => {
+                query.step = Some(value.parse::<Resolution>().map_err(|error| bad(&error.to_string()))?);
+            }
+            "by" => query.by = Some(read_by(value, metric).ok_or_else(|| bad(&dimensions(metric)))?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=rows_max).contains(limit));
+                query.limit = limit.ok_or_else(|| bad(&format!("a whole number from 1 to {rows_max}")))?;
+            }
+            "order" => query.order = read_order(value, metric, query.order).ok_or_else(|| bad(&orders(metric)))?,
+            _ => match name.strip_prefix(WHERE).and_then(|label| dimension(label, metric)) {
+                Some(dimension) => add_filter(&mut query.filters, dimension, value),
+                None => return Err(Problem::parameter(name, None, known(metric))),
+            },
+        }
+    }
+    Ok(query)
+}
+
+/// Filters of one label are alternatives; those of different labels must all hold.
+fn add_filter(filters: &mut Vec<Filter>, dimension: usize, pattern: &str) {
+    let pattern = pattern.to_owned();
+    match filters.iter_mut().find(|filter| filter.dimension == dimension) {
+        Some(filter) => filter.patterns.push(pattern),
+        None => filters.push(Filter { dimension, patterns: vec![pattern] }),
+    }
+}
+
+fn read_by(value: &str, metric: &MetricDescriptor) -> Option<Vec<usize>> {
+    if value.is_empty() {
+        return Some(Vec::new());
+    }
+    let mut kept = Vec::new();
+    for label in value.split(',') {
+        let dimension = dimension(label.trim(), metric)?;
+        if !kept.contains(&dimension) {
+            kept.push(dimension);
+        }
+    }
+    Some(kept)
+}
+
+fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<Order> {
+    let (descending, name) = match value.strip_prefix('-') {
+        Some(name) => (true, name),
+        None => (false, value),
+    };
+    let by = match name {
+        "asc" | "desc" if !descending => return Some(Order { descending: name == "desc", ..default }),
+        "time" => OrderBy::Time,
+        "value" => OrderBy::Value,
+        label => OrderBy::Label(dimension(label, metric)?),
+    };
+    Some(Order { by, descending })
+}
+
+fn dimension(label: &str, metric: &MetricDescriptor) -> Option<usize> {
+    metric.dimensions.iter().position(|dimension| dimension == label)
+}
+
+fn dimensions(metric: &MetricDescriptor) -> String {
+    match metric.dimensions.is_empty() {
+        true => "nothing: this metric has no labels".to_owned(),
+        false => {
+            format!("labels of this metric, separated by commas, or empty for none: {}", metric.dimensions.join(", "))
+        }
+    }
+}
+
+fn orders(metric: &MetricDescriptor) -> String {
+    let names: Vec<&str> = ["time", "value"].into_iter().chain(metric.dimensions.iter().map(String::as_str)).collect();
+    format!("{}, with - in front for descending; asc, desc", names.join(", "))
+}
+
+fn known(metric: &MetricDescriptor) -> String {
+    let mut names = vec!["start".to_owned(), "end".to_owned()];
+    if metric.kind.is_bucketed() {
+        names.push("step".to_owned());
+    }
+    names.extend(["by", "limit", "order"].map(str::to_owned));
+    names.extend(metric.dimensions.iter().map(|label| format!("{WHERE}{label}")));
+    names.join(", ")
+}

@@ -1,0 +1,242 @@
+//! `GET /plugins`, `/plugins/{id}`, `/plugins/{id}/schema`: what there is.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+use statscache_core::view::{InstanceState, InstanceView, MetricView, View};
+use statscache_plugin_sdk::Tiers;
+
+use super::{
+    AppState,
+    metric::{self, Watermark},
+    problem::Problem,
+    time,
+};
+use crate::host::{CardStatus, InstanceCard};
+
+/// All instances.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PluginList {
+    /// When the view was published that this is read from.
+    as_of: String,
+    /// The instances, in order of their ids; then what could not be started.
+    plugins: Vec<PluginDto>,
+}
+
+/// One instance.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PluginDto {
+    /// Its id, the part of its URL; of a library that could not be opened, its file name.
+    id: String,
+    /// Id of its plugin; null where a library could not be opened.
+    plugin: Option<String>,
+    /// Version of its plugin.
+    version: Option<String>,
+    /// `running`; `catching_up`: it reads the journal; `quarantined`: it failed too often;
+    /// `failed`: it could not be started; `disabled`: the operator does not want it.
+    state: &'static str,
+    /// Why it is quarantined or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// What it keeps statistics about.
+    summary: String,
+    /// More, in Markdown.
+    description: String,
+    /// File that it was loaded from.
+    library: Option<String>,
+    /// Its configuration.
+    config: Value,
+    /// Topics that it wants; empty: all.
+    topics: Vec<String>,
+    /// What it reads of each message, as JSON pointers.
+    fields: Vec<String>,
+    /// What it did; null if it was not started.
+    counters: Option<CountersDto>,
+    /// How much it has yet to read; null if it was not started.
+    lag: Option<LagDto>,
+    /// What is in its answers; null if it was not started.
+    watermark: Option<Watermark>,
+    /// Its metrics.
+    metrics: Vec<MetricDto>,
+    /// Where to go on.
+    links: PluginLinks,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct CountersDto {
+    /// Messages that it was handed.
+    processed: u64,
+    /// Messages on which it failed.
+    failed: u64,
+    /// Updates that it made.
+    updates: u64,
+    /// Updates changed or refused because of a limit.
+    limited: u64,
+    /// Messages that the journal had dropped before it read them.
+    missed: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct LagDto {
+    /// Messages that it has yet to read.
+    messages: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MetricDto {
+    name: String,
+    /// `count` or `latest`.
+    kind: &'static str,
+    /// Names of its labels.
+    labels: Vec<String>,
+    unit: String,
+    description: String,
+    /// Widths of buckets and how long they are kept; null for latest values.
+    tiers: Option<Vec<String>>,
+    /// Number of label sets.
+    series: u32,
+    /// Memory of its values, bytes.
+    bytes: usize,
+    links: MetricLinks,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct MetricLinks {
+    values: String,
+    example: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct PluginLinks {
+    #[serde(rename = "self")]
+    this: String,
+    schema: String,
+}
+
+pub(super) async fn list(State(state): State<AppState>) -> Json<PluginList> {
+    let view = state.view.load();
+    let mut cards: Vec<&InstanceCard> = state.cards().iter().collect();
+    cards.sort_by_key(|card| (card.status != CardStatus::Started, card.id.as_str()));
+    let plugins = cards.into_iter().map(|card| dto(card, &view)).collect();
+    Json(PluginList { as_of: time::rfc3339(view.as_of), plugins })
+}
+
+pub(super) async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<PluginDto>, Problem> {
+    Ok(Json(dto(card(&state, &id)?, &state.view.load())))
+}
+
+/// Schemas of an instance: of its configuration, and of what its metrics answer.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Schemas {
+    /// JSON Schema of its configuration.
+    config: Value,
+    /// JSON Schema of each metric's answers.
+    answers: serde_json::Map<String, Value>,
+}
+
+pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Schemas>, Problem> {
+    let card = card(&state, &id)?;
+    let view = state.view.load();
+    let metrics = view.instances.get(&id).map_or(&[][..], |instance| &instance.metrics);
+    let answers = metrics.iter().map(|metric| {
+        let descriptor = &metric.descriptor;
+        (descriptor.name.clone(), metric::answer_schema(descriptor).to_value())
+    });
+    let config = card.manifest.as_ref().map_or(Value::Null, |manifest| manifest.config_schema.clone());
+    Ok(Json(Schemas { config, answers: answers.collect() }))
+}
+
+fn card<'s>(state: &'s AppState, id: &str) -> Result<&'s InstanceCard, Problem> {
+    let position = state.card_of.get(id).ok_or_else(|| {
+        let ids: Vec<&str> = state.cards().iter().map(|card| card.id.as_str()).collect();
+        Problem::not_found(format!("there is no plugin `{id}`; there are: {}", ids.join(", ")))
+    })?;
+    Ok(&state.cards()[*position])
+}
+
+/// The instance with that id, if it was started.
+pub(super) fn instance<'v>(state: &AppState, view: &'v View, id: &str) -> Result<&'v Arc<InstanceView>, Problem> {
+    let card = card(state, id)?;
+    view.instances.get(id).ok_or_else(|| match &card.status {
+        CardStatus::Failed(why) => Problem::unavailable(format!("plugin `{id}` could not be started: {why}")),
+        _ => Problem::unavailable(format!("plugin `{id}` is disabled by the configuration")),
+    })
+}
+
+fn dto(card: &InstanceCard, view: &View) -> PluginDto {
+    let instance = match card.status {
+        CardStatus::Started => view.instances.get(&card.id),
+        _ => None,
+    };
+    let (state, error) = state_of(card, instance, view);
+    let (summary, description) = card
+        .manifest
+        .as_ref()
+        .map_or_else(Default::default, |manifest| (manifest.summary.clone(), manifest.description.clone()));
+    let declaration = instance.map(|instance| &instance.declaration);
+    PluginDto {
+        id: card.id.clone(),
+        plugin: card.plugin.clone(),
+        version: card.version.clone(),
+        state,
+        error,
+        summary,
+        description,
+        library: card.library.clone(),
+        config: card.config.clone(),
+        topics: declaration
+            .map_or_else(Vec::new, |it| it.topics.iter().map(|topic| topic.as_str().to_owned()).collect()),
+        fields: declaration.map_or_else(Vec::new, |it| it.fields.clone()),
+        counters: instance.map(|instance| CountersDto {
+            processed: instance.cursor.processed,
+            failed: instance.cursor.failed,
+            updates: instance.cursor.updates,
+            limited: instance.cursor.limited,
+            missed: instance.cursor.missed,
+        }),
+        lag: instance.map(|instance| LagDto { messages: view.lag(instance) }),
+        watermark: instance.map(|instance| Watermark::of(instance)),
+        metrics: instance.map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m)).collect()),
+        links: PluginLinks { this: format!("/plugins/{}", card.id), schema: format!("/plugins/{}/schema", card.id) },
+    }
+}
+
+fn state_of(card: &InstanceCard, instance: Option<&Arc<InstanceView>>, view: &View) -> (&'static str, Option<String>) {
+    match (&card.status, instance) {
+        (CardStatus::Disabled, _) => ("disabled", None),
+        (CardStatus::Failed(why), _) => ("failed", Some(why.clone())),
+        (CardStatus::Started, None) => ("catching_up", None),
+        (CardStatus::Started, Some(instance)) => match &instance.state {
+            InstanceState::Quarantined { reason, since } => {
+                ("quarantined", Some(format!("{reason} (since {})", time::rfc3339(*since))))
+            }
+            InstanceState::Running if view.lag(instance) > 0 => ("catching_up", None),
+            InstanceState::Running => ("running", None),
+        },
+    }
+}
+
+fn metric_dto(id: &str, metric: &MetricView) -> MetricDto {
+    let descriptor = &metric.descriptor;
+    let tiers = |tiers: &Tiers| tiers.as_slice().iter().map(ToString::to_string).collect();
+    MetricDto {
+        name: descriptor.name.clone(),
+        kind: descriptor.kind.as_str(),
+        labels: descriptor.dimensions.clone(),
+        unit: descriptor.unit.clone(),
+        description: descriptor.description.clone(),
+        tiers: descriptor.kind.is_bucketed().then(|| tiers(&descriptor.tiers)),
+        series: metric.series_count,
+        bytes: metric.bytes_len(),
+        links: MetricLinks {
+            values: format!("/plugins/{id}/{}", descriptor.name),
+            example: metric::example(id, descriptor),
+        },
+    }
+}

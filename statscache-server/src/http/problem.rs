@@ -1,0 +1,83 @@
+//! Errors as clients see them: RFC 9457 problem details.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A problem. `type` names it for programs, `detail` tells it to people.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct Problem {
+    /// URN of the kind of problem.
+    r#type: &'static str,
+    /// What kind of problem it is.
+    title: &'static str,
+    /// HTTP status.
+    status: u16,
+    /// What is wrong in this case, and what to do.
+    detail: String,
+    /// The query parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    /// Its value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// What is allowed instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<String>,
+}
+
+impl Problem {
+    fn new(r#type: &'static str, title: &'static str, status: StatusCode, detail: String) -> Self {
+        Self { r#type, title, status: status.as_u16(), detail, parameter: None, value: None, allowed: None }
+    }
+
+    pub(super) fn not_found(detail: String) -> Self {
+        Self::new("urn:statscache:not-found", "Not found", StatusCode::NOT_FOUND, detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "everything here is read with GET or HEAD".to_owned();
+        Self::new("urn:statscache:method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
+    }
+
+    pub(super) fn parameter(name: &str, value: Option<&str>, allowed: impl Into<String>) -> Self {
+        let allowed = allowed.into();
+        let detail = match value {
+            Some(value) => format!("parameter `{name}` is `{value}`; allowed: {allowed}"),
+            None => format!("parameter `{name}` is not known here; allowed: {allowed}"),
+        };
+        let title = "Bad parameter";
+        let mut problem = Self::new("urn:statscache:bad-parameter", title, StatusCode::BAD_REQUEST, detail);
+        problem.parameter = Some(name.to_owned());
+        problem.value = value.map(str::to_owned);
+        problem.allowed = Some(allowed);
+        problem
+    }
+
+    pub(super) fn too_expensive(detail: String) -> Self {
+        Self::new("urn:statscache:too-expensive", "Too expensive", StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn unavailable(detail: String) -> Self {
+        Self::new("urn:statscache:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    pub(super) fn internal() -> Self {
+        let detail = "the answer could not be made; the daemon's log says why".to_owned();
+        Self::new("urn:statscache:internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let json = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+    }
+}

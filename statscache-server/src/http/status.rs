@@ -1,0 +1,169 @@
+//! `/healthz`, `/readyz`, `/metrics`, `/bus`: how the daemon itself is.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use statscache_plugin_sdk::Timestamp;
+
+use super::{AppState, time};
+use crate::bus::EndpointSnapshot;
+
+#[derive(Serialize, JsonSchema)]
+struct HealthDto {
+    status: &'static str,
+}
+
+/// It answers.
+pub(super) async fn healthz() -> Response {
+    Json(HealthDto { status: "ok" }).into_response()
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ReadyDto {
+    /// Whether messages are accepted and made durable.
+    ready: bool,
+    /// What is wrong.
+    trouble: Vec<TroubleDto>,
+    /// Endpoints with a publisher.
+    endpoints_connected: usize,
+    /// Endpoints.
+    endpoints: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct TroubleDto {
+    part: &'static str,
+    detail: String,
+}
+
+/// It does its work: 503 and the reasons if not. A bus without publishers is not its fault.
+pub(super) async fn readyz(State(state): State<AppState>) -> Response {
+    let trouble: Vec<TroubleDto> =
+        state.health.all().into_iter().map(|(part, detail)| TroubleDto { part: part.as_str(), detail }).collect();
+    let ready = trouble.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let (endpoints_connected, endpoints) = (state.bus.connected(), state.bus.endpoints.len());
+    (status, Json(ReadyDto { ready, trouble, endpoints_connected, endpoints })).into_response()
+}
+
+pub(super) async fn metrics(State(state): State<AppState>) -> Response {
+    let text = state.telemetry.render(&state.view.load(), &state.bus);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+/// The bus side: endpoints, queue, what was rejected.
+#[derive(Serialize, JsonSchema)]
+struct BusDto {
+    endpoints: Vec<EndpointDto>,
+    queue: QueueDto,
+    accepted: u64,
+    duplicates: u64,
+    rejected: serde_json::Map<String, serde_json::Value>,
+    /// The last messages rejected, newest last.
+    rejects: Vec<RejectDto>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct EndpointDto {
+    endpoint: String,
+    client: &'static str,
+    state: &'static str,
+    peers: u64,
+    /// ZMTP version of the last peer.
+    peer_version: Option<String>,
+    /// The address bound, where bound.
+    local_address: Option<String>,
+    connected_since: Option<String>,
+    last_message: Option<String>,
+    messages: u64,
+    bytes: u64,
+    dropped_messages: u64,
+    rejected: u64,
+    connects: u64,
+    disconnects: u64,
+    last_error: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct QueueDto {
+    messages: u64,
+    bytes: u64,
+    bytes_peak: u64,
+    limit_bytes: u64,
+    dropped_messages: u64,
+    dropped_bytes: u64,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct RejectDto {
+    kind: &'static str,
+    endpoint: String,
+    time: String,
+    topic: String,
+    topic_bytes: u64,
+    /// Its first bytes.
+    body: String,
+    body_bytes: u64,
+}
+
+pub(super) async fn bus(State(state): State<AppState>) -> Response {
+    let (queue, rejects) = (&state.bus.queue, &state.bus.rejects);
+    let counters = state.telemetry.ingest().counters;
+    let dto = BusDto {
+        endpoints: state.bus.snapshot().into_iter().map(endpoint).collect(),
+        queue: QueueDto {
+            messages: queue.messages(),
+            bytes: queue.bytes(),
+            bytes_peak: queue.bytes_peak(),
+            limit_bytes: queue.limit_bytes(),
+            dropped_messages: queue.dropped_messages(),
+            dropped_bytes: queue.dropped_bytes(),
+        },
+        accepted: counters.accepted,
+        duplicates: counters.duplicates,
+        rejected: rejects.counts().map(|(kind, count)| (kind.as_str().to_owned(), count.into())).collect(),
+        rejects: rejects
+            .last()
+            .into_iter()
+            .map(|reject| RejectDto {
+                kind: reject.kind.as_str(),
+                endpoint: reject.endpoint,
+                time: micros(reject.at_us),
+                topic: reject.topic,
+                topic_bytes: reject.topic_bytes,
+                body: reject.body,
+                body_bytes: reject.body_bytes,
+            })
+            .collect(),
+    };
+    Json(dto).into_response()
+}
+
+fn endpoint(snapshot: EndpointSnapshot) -> EndpointDto {
+    EndpointDto {
+        endpoint: snapshot.endpoint,
+        client: snapshot.client,
+        state: snapshot.state.as_str(),
+        peers: snapshot.peers,
+        peer_version: snapshot.peer_version.map(|(major, minor)| format!("{major}.{minor}")),
+        local_address: snapshot.local_address,
+        connected_since: snapshot.connected_since_us.map(micros),
+        last_message: snapshot.last_message_us.map(micros),
+        messages: snapshot.messages,
+        bytes: snapshot.bytes,
+        dropped_messages: snapshot.dropped_messages,
+        rejected: snapshot.rejected,
+        connects: snapshot.connects,
+        disconnects: snapshot.disconnects,
+        last_error: snapshot.last_error,
+    }
+}
+
+fn micros(micros: i64) -> String {
+    time::rfc3339(Timestamp::from_micros(micros))
+}

@@ -1,0 +1,168 @@
+//! Figures of the daemon itself: every name once, in Prometheus' text format (version 0.0.4).
+
+use std::{
+    fmt::{Display, Write},
+    sync::{Mutex, PoisonError},
+};
+
+use statscache_core::{engine::Counters, view::View};
+
+use crate::bus::SourceStats;
+
+/// What the ingest thread tells the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IngestFigures {
+    /// What became of messages.
+    pub counters: Counters,
+    /// Commits written.
+    pub commits: u64,
+    /// Bytes of the store on disk.
+    pub store_bytes: u64,
+}
+
+/// Shared figures.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    ingest: Mutex<IngestFigures>,
+}
+
+impl Telemetry {
+    /// Changes the figures.
+    pub fn update(&self, change: impl FnOnce(&mut IngestFigures)) {
+        change(&mut self.ingest.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The figures now.
+    pub fn ingest(&self) -> IngestFigures {
+        *self.ingest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All figures as text.
+    pub fn render(&self, view: &View, bus: &SourceStats) -> String {
+        let mut text = Text::default();
+        let ingest = self.ingest();
+        let counters = ingest.counters;
+        text.one("statscache_messages_accepted_total", "counter", "messages written to the journal", counters.accepted);
+        text.one("statscache_messages_duplicate_total", "counter", "messages seen before", counters.duplicates);
+        text.one("statscache_messages_repaired_total", "counter", "messages with NaN or Infinity", counters.repaired);
+        text.one(
+            "statscache_dedupe_forgotten_early_total",
+            "counter",
+            "identities forgotten before their window had passed",
+            counters.forgotten_early,
+        );
+        text.one("statscache_commits_total", "counter", "commits written", ingest.commits);
+        text.one("statscache_store_bytes", "gauge", "bytes of the store on disk", ingest.store_bytes);
+        text.one("statscache_journal_bytes", "gauge", "bytes of the journal", view.journal.bytes);
+        text.one("statscache_journal_first_sequence", "gauge", "oldest sequence kept", view.journal.first);
+        text.one("statscache_journal_next_sequence", "gauge", "sequence of the next message", view.journal.next);
+        let as_of = view.as_of.micros() as f64 / 1e6;
+        text.one("statscache_view_timestamp_seconds", "gauge", "when the view was published", as_of);
+        bus_figures(&mut text, bus);
+        instance_figures(&mut text, view);
+        text.0
+    }
+}
+
+fn bus_figures(text: &mut Text, bus: &SourceStats) {
+    let endpoints = bus.snapshot();
+    type Column = (&'static str, &'static str, &'static str, fn(&crate::bus::EndpointSnapshot) -> u64);
+    let columns: [Column; 8] = [
+        ("statscache_bus_messages_total", "counter", "messages received", |e| e.messages),
+        ("statscache_bus_bytes_total", "counter", "bytes of messages received", |e| e.bytes),
+        ("statscache_bus_dropped_total", "counter", "messages dropped because the queue was full", |e| {
+            e.dropped_messages
+        }),
+        ("statscache_bus_rejected_total", "counter", "messages rejected", |e| e.rejected),
+        ("statscache_bus_connects_total", "counter", "connections made", |e| e.connects),
+        ("statscache_bus_disconnects_total", "counter", "connections lost", |e| e.disconnects),
+        ("statscache_bus_peers", "gauge", "publishers connected", |e| e.peers),
+        ("statscache_bus_last_message_timestamp_seconds", "gauge", "when the last message came, 0 for never", |e| {
+            e.last_message_us.map_or(0, |micros| micros.max(0) as u64 / 1_000_000)
+        }),
+    ];
+    for (name, kind, help, value) in columns {
+        text.head(name, kind, help);
+        for endpoint in &endpoints {
+            text.sample(name, &[("endpoint", &endpoint.endpoint)], value(endpoint));
+        }
+    }
+    text.head("statscache_rejected_total", "counter", "messages rejected, by kind");
+    for (kind, count) in bus.rejects.counts() {
+        text.sample("statscache_rejected_total", &[("kind", kind.as_str())], count);
+    }
+    text.one("statscache_queue_messages", "gauge", "messages waiting for the engine", bus.queue.messages());
+    text.one("statscache_queue_bytes", "gauge", "memory of messages waiting", bus.queue.bytes());
+    text.one("statscache_queue_limit_bytes", "gauge", "bound of that memory", bus.queue.limit_bytes());
+    text.one(
+        "statscache_queue_dropped_total",
+        "counter",
+        "messages dropped because it was full",
+        bus.queue.dropped_messages(),
+    );
+}
+
+fn instance_figures(text: &mut Text, view: &View) {
+    type Column = (&'static str, &'static str, &'static str, fn(&View, &statscache_core::view::InstanceView) -> u64);
+    let columns: [Column; 8] = [
+        ("statscache_plugin_processed_total", "counter", "messages handed to the plugin", |_, i| i.cursor.processed),
+        ("statscache_plugin_failed_total", "counter", "messages on which it failed", |_, i| i.cursor.failed),
+        ("statscache_plugin_updates_total", "counter", "updates that it made", |_, i| i.cursor.updates),
+        ("statscache_plugin_limited_total", "counter", "updates changed or refused by a limit", |_, i| {
+            i.cursor.limited
+        }),
+        ("statscache_plugin_missed_total", "counter", "messages gone before it read them", |_, i| i.cursor.missed),
+        ("statscache_plugin_lag_messages", "gauge", "messages that it has yet to read", View::lag),
+        ("statscache_plugin_running", "gauge", "1 if it takes messages", |_, i| {
+            u64::from(i.state == statscache_core::view::InstanceState::Running)
+        }),
+        ("statscache_plugin_state_bytes", "gauge", "memory of its state", |_, i| {
+            i.metrics.iter().map(|metric| metric.bytes_len() as u64).sum()
+        }),
+    ];
+    for (name, kind, help, value) in columns {
+        text.head(name, kind, help);
+        for (id, instance) in &view.instances {
+            text.sample(name, &[("plugin", id)], value(view, instance));
+        }
+    }
+    text.head("statscache_metric_series", "gauge", "label sets of a metric");
+    for (id, instance) in &view.instances {
+        for metric in &instance.metrics {
+            let labels = [("plugin", id.as_str()), ("metric", metric.descriptor.name.as_str())];
+            text.sample("statscache_metric_series", &labels, metric.series_count);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        self.sample(name, &[], value);
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("{name} {value}")),
+            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
+        }
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
