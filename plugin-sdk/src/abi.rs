@@ -17,14 +17,17 @@
 //!   lies beyond it. [`ABI_VERSION`] changes only when that is not enough.
 //! * All text is UTF-8. A null pointer stands for absence, never for an empty text.
 
-use std::{ffi::c_void, marker::PhantomData, mem};
+use std::{ffi::c_void, mem};
 
+#[allow(unsafe_code)]
+pub(crate) mod borrowed;
 #[allow(unsafe_code)]
 mod shim;
 #[cfg(test)]
 #[allow(unsafe_code)]
 mod tests;
 
+pub use borrowed::{FieldValue, Label, LabelValue};
 pub use shim::{library, plugin};
 
 /// Version of this boundary; apart from the versions of crates.
@@ -186,14 +189,6 @@ pub struct AbiLibrary {
     pub plugins: *const *const AbiPlugin,
     /// Number of plugins.
     pub plugin_count: usize,
-}
-
-/// Field values of a message that came through the boundary.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AbiSlots<'a> {
-    fields: *const AbiBytes,
-    count: usize,
-    message: PhantomData<&'a AbiMessage>,
 }
 
 // The layout is the contract: a change here is a new ABI version, not an edit.

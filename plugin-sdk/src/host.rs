@@ -5,9 +5,9 @@ use serde_json::Value as JsonValue;
 
 use crate::{
     Declare, Plugin, PluginError,
+    abi::Label,
     descriptor::{Declaration, Manifest},
     time::Timestamp,
-    update::Label,
 };
 
 pub use crate::fields::{FieldSet, FieldSetError, find};

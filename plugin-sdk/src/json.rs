@@ -34,16 +34,11 @@ impl<'a> Json<'a> {
 
     /// The string; `None` for anything else. Escapes that stand for half a character (a lone
     /// surrogate, legal on this bus) become U+FFFD.
+    #[inline]
     pub fn as_str(self) -> Option<Cow<'a, str>> {
         let raw = self.0?;
         let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-        if !inner.contains('\\') {
-            return Some(Cow::Borrowed(inner));
-        }
-        let mut parser = serde_json::Deserializer::from_str(raw);
-        // As bytes, because serde_json refuses lone surrogates in a `str` only.
-        let bytes = parser.deserialize_bytes(BytesVisitor).ok()?;
-        Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
+        if inner.as_bytes().contains(&b'\\') { unescape(raw).map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
     }
 
     /// The integer; `None` for anything else, and outside `i64`.
@@ -69,6 +64,15 @@ impl<'a> Json<'a> {
     pub fn to<T: DeserializeOwned>(self) -> Result<T, PluginError> {
         Ok(serde_json::from_str(self.0.unwrap_or("null"))?)
     }
+}
+
+/// The text of a JSON string with escapes.
+#[cold]
+fn unescape(raw: &str) -> Option<String> {
+    let mut parser = serde_json::Deserializer::from_str(raw);
+    // As bytes, because serde_json refuses lone surrogates in a `str` only.
+    let bytes = parser.deserialize_bytes(BytesVisitor).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 struct BytesVisitor;

@@ -70,6 +70,7 @@ mod time;
 mod topic;
 mod update;
 
+pub use abi::{Label, LabelValue};
 pub use declare::{Count, Declare, Field, Latest, Metric};
 pub use descriptor::{Declaration, Manifest, MetricDescriptor};
 pub use error::PluginError;
@@ -79,7 +80,7 @@ pub use metric::{Keep, Kind, Tier, TierError, Tiers};
 pub use plugin::Plugin;
 pub use time::{Resolution, ResolutionError, Timestamp};
 pub use topic::{TopicPattern, TopicPatternError};
-pub use update::{InternedLabel, IntoLabels, Label, Updates};
+pub use update::{InternedLabel, IntoLabels, Updates};
 
 #[doc(no_inline)]
 pub use schemars::JsonSchema;

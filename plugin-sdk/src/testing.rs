@@ -4,10 +4,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     Declaration, Plugin, PluginError, Timestamp, TopicPattern, Updates,
+    abi::{FieldValue, Label, LabelValue},
     host::{self, FieldSet, Sink, Value},
     message::Message,
     metric::Kind,
-    update::Label,
 };
 
 /// One plugin with its configuration, and every update that it has made.
@@ -91,7 +91,8 @@ impl<P: Plugin> Harness<P> {
         let body = envelope.to_string();
         let mut slots = vec![None; self.fields.len()];
         self.fields.extract(&body, &mut slots)?;
-        let message = Message::new(topic, id, self.time, &body, &slots);
+        let values: Vec<FieldValue<'_>> = slots.into_iter().map(FieldValue::from).collect();
+        let message = Message::new(topic, id, self.time, &body, &values);
         let mut taken = Taken { declaration: &self.declaration, id, updates: Vec::new() };
         self.plugin.process(&message, &mut Updates::new(&mut taken, self.time))?;
         self.updates.append(&mut taken.updates);
@@ -144,9 +145,9 @@ impl Sink for Taken<'_> {
         let metric = &self.declaration.metrics[metric as usize];
         let (name, dimensions) = (&metric.name, &metric.dimensions);
         assert_eq!(labels.len(), dimensions.len(), "metric `{name}` has the dimensions {dimensions:?}");
-        let text = |label: &Label<'_>| match label {
-            Label::Text(text) => (*text).to_owned(),
-            Label::Interned(handle) => self.declaration.interned_labels[handle.0 as usize].clone(),
+        let text = |label: &Label<'_>| match label.get() {
+            LabelValue::Text(text) => text.to_owned(),
+            LabelValue::Interned(handle) => self.declaration.interned_labels[handle.0 as usize].clone(),
         };
         let value = match (value, metric.kind) {
             (Value::Add(n), Kind::Count) => Json::from(n),

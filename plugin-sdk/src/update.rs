@@ -1,22 +1,16 @@
 //! What plugins say.
 
+use std::cell::Cell;
+
 use serde::Serialize;
 
 use crate::{
+    abi::Label,
     declare::{Count, Latest},
     error::PluginError,
     host::{Sink, Value},
     time::Timestamp,
 };
-
-/// A label value: a text, or the handle of one that was declared with [`crate::Declare::label`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label<'a> {
-    /// The text itself.
-    Text(&'a str),
-    /// Position in [`crate::Declaration::interned_labels`].
-    Interned(InternedLabel),
-}
 
 /// Handle of a label value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,25 +18,25 @@ pub struct InternedLabel(pub u32);
 
 impl<'a> From<&'a str> for Label<'a> {
     fn from(text: &'a str) -> Self {
-        Self::Text(text)
+        Self::text(text)
     }
 }
 
 impl<'a> From<&'a String> for Label<'a> {
     fn from(text: &'a String) -> Self {
-        Self::Text(text)
+        Self::text(text)
     }
 }
 
 impl<'a> From<&'a std::borrow::Cow<'_, str>> for Label<'a> {
     fn from(text: &'a std::borrow::Cow<'_, str>) -> Self {
-        Self::Text(text)
+        Self::text(text)
     }
 }
 
 impl From<InternedLabel> for Label<'_> {
     fn from(label: InternedLabel) -> Self {
-        Self::Interned(label)
+        Self::interned(label)
     }
 }
 
@@ -68,6 +62,14 @@ impl<'a, L: Into<Label<'a>>, const N: usize> IntoLabels<'a> for [L; N] {
     }
 }
 
+thread_local! {
+    /// Where values become text, kept from message to message.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Larger ones are given back.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
 /// Takes the updates of one message.
 pub struct Updates<'a> {
     sink: &'a mut dyn Sink,
@@ -86,6 +88,7 @@ impl<'a> Updates<'a> {
     }
 
     /// Adds `n`, which may be negative, to the bucket of these labels.
+    #[inline]
     pub fn add<'l>(&mut self, metric: Count, labels: impl IntoLabels<'l>, n: i64) {
         self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Add(n));
     }
@@ -98,8 +101,13 @@ impl<'a> Updates<'a> {
         labels: impl IntoLabels<'l>,
         value: &(impl Serialize + ?Sized),
     ) -> Result<(), PluginError> {
-        let json = serde_json::to_string(value)?;
-        self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Set(&json));
+        let mut json = SCRATCH.take();
+        json.clear();
+        serde_json::to_writer(&mut json, value)?;
+        self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Set(std::str::from_utf8(&json)?));
+        if json.capacity() <= SCRATCH_BYTES_MAX {
+            SCRATCH.set(json);
+        }
         Ok(())
     }
 }

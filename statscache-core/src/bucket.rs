@@ -55,8 +55,7 @@ pub fn kept_since(tier: Tier, now: Timestamp) -> Option<Timestamp> {
 /// The tier that answers `step` exactly: the coarsest whose buckets make up whole steps, or a
 /// finer one where the coarser is not needed. `None` if no tier's width divides the step.
 pub fn tier_for_step(tiers: &Tiers, step: Resolution) -> Option<(usize, Tier)> {
-    let fitting = |(_, tier): &(usize, Tier)| step.is_multiple_of(tier.resolution);
-    tiers.as_slice().iter().copied().enumerate().filter(fitting).next_back()
+    tiers.as_slice().iter().copied().enumerate().rfind(|(_, tier)| step.is_multiple_of(tier.resolution))
 }
 
 /// The finest tier that still has `start` and needs at most `points` buckets up to `end`; the

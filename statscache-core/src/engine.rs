@@ -17,11 +17,11 @@ mod router;
 
 use std::collections::BTreeMap;
 
-use statscache_plugin_sdk::{Message, Timestamp, host::FieldSet};
+use statscache_plugin_sdk::{Message, Timestamp, abi::FieldValue, host::FieldSet};
 
 pub use admit::Rejection;
 pub use committer::{CommitError, Committer, PreparedCommit};
-pub use delta::MetricDelta;
+pub use delta::{MetricDelta, Recorded, Recorder};
 pub use instance::{Failure, InstanceSpec, Processor};
 
 use crate::{
@@ -47,6 +47,8 @@ pub struct Counters {
     pub forgotten_early: u64,
     /// Messages with `NaN` or `Infinity`, read as `null`.
     pub repaired: u64,
+    /// Messages from so far in the future that the time of arrival was taken instead.
+    pub future: u64,
 }
 
 /// The single writer.
@@ -59,6 +61,17 @@ pub struct Engine {
     instances: Vec<Instance>,
     counters: Counters,
     commit: u64,
+    /// Scratch, kept from batch to batch.
+    slots: Vec<Slot>,
+}
+
+/// What became of a batch before it is written.
+struct Offered<'b> {
+    admitted: Vec<Admitted<'b>>,
+    rejected: Vec<(usize, Rejection)>,
+    duplicates: u64,
+    repaired: u64,
+    future: u64,
 }
 
 /// A commit to be: the deltas of all instances and the cursors that belong to them.
@@ -98,7 +111,10 @@ impl Engine {
         let newest = namespaces.values().map(|namespace| namespace.cursor.next).max().unwrap_or(0);
         journal.ensure_next(newest)?;
         let namespaces = assign_namespaces(&store, namespaces, &specs, journal.first_sequence())?;
-        let commit = namespaces.iter().filter_map(|(_, namespace)| namespace.last_commit()).max().unwrap_or(0);
+        // Commits that wrote no segment have left no number behind. Counting on from the present keeps
+        // readers from taking a view of this process for one of the last.
+        let last_commit = namespaces.iter().filter_map(|(_, namespace)| namespace.last_commit()).max();
+        let commit = last_commit.unwrap_or(0).max(u64::try_from(now.micros()).unwrap_or(0));
 
         let mut fields = FieldSet::default();
         let admission_slots = admit::register(&mut fields, id_pointers);
@@ -115,6 +131,7 @@ impl Engine {
             instances,
             counters: Counters::default(),
             commit,
+            slots: Vec::new(),
         };
         let deltas = engine.take_deltas();
         let committer = Committer::new(store, namespaces, deltas, engine.journal.stats(), (commit, now))?;
@@ -130,44 +147,55 @@ impl Engine {
         batch: impl Iterator<Item = (&'b [u8], &'b [u8])>,
         now: Timestamp,
     ) -> Result<Vec<(usize, Rejection)>, JournalError> {
-        let mut slots: Vec<Slot> = Vec::new();
-        let mut rejected = Vec::new();
-        let mut admitted: Vec<Admitted<'b>> = Vec::with_capacity(batch.size_hint().0);
-        let mut found = Vec::new();
-        let (mut duplicates, mut repaired) = (0, 0);
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
         let first = self.journal.next_sequence();
-        for (position, (topic, body)) in batch.enumerate() {
-            match self.admission.read((topic, body), now, &mut slots, &mut found) {
-                Err(rejection) => rejected.push((position, rejection)),
-                Ok(message) => {
-                    if !self.window.insert(message.identity, now.micros()) {
-                        duplicates += 1;
-                        slots.truncate(message.first_slot);
-                        continue;
-                    }
-                    repaired += u64::from(message.is_repaired());
-                    self.journal.push(&Record {
-                        received: now.micros(),
-                        time: message.time.micros(),
-                        identity: message.identity,
-                        topic,
-                        body,
-                    });
-                    admitted.push(message);
-                }
-            }
-        }
+        let offered = self.offer(batch, &mut slots, now);
         if let Err(error) = self.journal.write() {
             self.journal.discard();
-            admitted.iter().for_each(|message| self.window.remove(message.identity));
+            offered.admitted.iter().for_each(|message| self.window.remove(message.identity));
             return Err(error);
         }
-        self.counters.accepted += admitted.len() as u64;
-        self.counters.duplicates += duplicates;
-        self.counters.repaired += repaired;
+        self.counters.accepted += offered.admitted.len() as u64;
+        self.counters.duplicates += offered.duplicates;
+        self.counters.repaired += offered.repaired;
+        self.counters.future += offered.future;
         self.counters.forgotten_early = self.window.forgotten_early;
-        self.fold(first, &admitted, &slots, now);
-        Ok(rejected)
+        self.fold(first, &offered.admitted, &slots, now);
+        self.slots = slots;
+        Ok(offered.rejected)
+    }
+
+    /// Reads messages and pushes those that are new to the journal's group; nothing is written yet.
+    fn offer<'b>(
+        &mut self,
+        batch: impl Iterator<Item = (&'b [u8], &'b [u8])>,
+        slots: &mut Vec<Slot>,
+        now: Timestamp,
+    ) -> Offered<'b> {
+        let admitted = Vec::with_capacity(batch.size_hint().0);
+        let mut offered = Offered { admitted, rejected: Vec::new(), duplicates: 0, repaired: 0, future: 0 };
+        let mut found = Vec::new();
+        for (position, (topic, body)) in batch.enumerate() {
+            let message = match self.admission.read((topic, body), now, slots, &mut found) {
+                Ok(message) => message,
+                Err(rejection) => {
+                    offered.rejected.push((position, rejection));
+                    continue;
+                }
+            };
+            if !self.window.insert(message.identity, now.micros()) {
+                offered.duplicates += 1;
+                slots.truncate(message.first_slot);
+                continue;
+            }
+            offered.repaired += u64::from(message.is_repaired());
+            offered.future += u64::from(message.is_future);
+            let (received, time, identity) = (now.micros(), message.time.micros(), message.identity);
+            self.journal.push(&Record { received, time, identity, topic, body });
+            offered.admitted.push(message);
+        }
+        offered
     }
 
     /// Reads at most about `max_bytes` of the journal for the instances that lag furthest behind.
@@ -326,7 +354,7 @@ fn recent_identities(journal: &Journal, limits: &Limits, now: Timestamp) -> Resu
 }
 
 /// A message on its way to one instance.
-fn message_for<'m>(message: &'m Admitted<'_>, fields: &'m [Option<&'m str>]) -> Message<'m> {
+fn message_for<'m>(message: &'m Admitted<'_>, fields: &'m [FieldValue<'m>]) -> Message<'m> {
     Message::new(message.topic, &message.id, message.time, &message.body, fields)
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use hashbrown::HashSet;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
 use crate::limits::Limits;
 
@@ -22,31 +22,32 @@ pub fn normalize_msg_id(id: &str) -> &str {
 
 /// Identity of a message with an id.
 pub fn of_id(id: &str) -> Identity {
-    hash(b'i', [id.as_bytes()])
+    xxh3_128_with_seed(id.as_bytes(), 1)
 }
 
 /// Identity by the values of fields, for buses whose messages have no id.
 pub fn of_fields<'f>(fields: impl IntoIterator<Item = &'f str>) -> Identity {
-    hash(b'f', fields.into_iter().map(str::as_bytes))
+    of_parts(fields.into_iter().map(str::as_bytes), 2)
 }
 
 /// Identity by everything there is.
 pub fn of_bytes(topic: &[u8], body: &[u8]) -> Identity {
-    hash(b'b', [topic, body])
+    of_parts([topic, body], 3)
+}
+
+/// The border between parts counts; the seed keeps the three kinds apart.
+fn of_parts<'p>(parts: impl IntoIterator<Item = &'p [u8]>, seed: u64) -> Identity {
+    let mut hasher = Xxh3::with_seed(seed);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.digest128()
 }
 
 /// The id that plugins see where the message has none.
 pub fn to_text(identity: Identity) -> Cow<'static, str> {
     Cow::Owned(format!("{identity:032x}"))
-}
-
-fn hash<'p>(tag: u8, parts: impl IntoIterator<Item = &'p [u8]>) -> Identity {
-    let mut bytes = vec![tag];
-    for part in parts {
-        bytes.extend((part.len() as u64).to_le_bytes());
-        bytes.extend(part);
-    }
-    xxh3_128(&bytes)
 }
 
 /// The identities of a span of time, in two generations: an identity is remembered for at least

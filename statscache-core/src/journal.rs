@@ -34,7 +34,7 @@
 //!
 //! | record at | bytes | what |
 //! |--:|--:|---|
-//! | 0  | 4 | CRC-32 of all that follows, started from the record's sequence (high half xor low half) |
+//! | 0  | 4 | low half of XXH3-64 of all that follows, xor the halves of the record's sequence |
 //! | 4  | 4 | bytes that follow this field: 36 + topic + body |
 //! | 8  | 8 | received, µs UTC |
 //! | 16 | 8 | event time, µs UTC |

@@ -6,6 +6,12 @@
 pub const COUNT_ADD_MAX: i64 = 1 << 53;
 /// Updates of one message before it counts as failed: a plugin in a loop must not eat the memory.
 pub const UPDATES_PER_MESSAGE_MAX: usize = 10_000;
+/// Bytes of latest values that one message may set, together: as above.
+pub const UPDATE_BYTES_PER_MESSAGE_MAX: usize = 4 << 20;
+/// How far an event may lie in the future, microseconds: a day, for clocks and time zones that are
+/// wrong. Buckets beyond it would never be dropped, and one stamp from the year 9999 would be the
+/// watermark for ever; such messages take the time of their arrival and are counted.
+pub const FUTURE_MICROS_MAX: i64 = 86_400_000_000;
 /// Topics whose route is remembered; beyond it the memory is emptied and learnt anew.
 pub const ROUTES_MAX: usize = 65_536;
 /// Rows of one write to sled: more cost 4.6 KB of memory each and block its readers.
@@ -16,8 +22,9 @@ pub const CHUNK_BYTES: usize = 16 * 1024;
 /// Buckets of one partition: retention drops whole partitions, so one must be short against what
 /// a tier keeps; segments of one partition are merged, so it must not be tiny.
 pub const PARTITION_BUCKETS: i64 = 512;
-/// Cells that a query may visit before it is refused: about a second of one core.
-pub const QUERY_CELLS_MAX: u64 = 50_000_000;
+/// Cells that a query may visit before it is refused: a fraction of a second of one core, and at
+/// most some hundred megabytes if each becomes a row of its own.
+pub const QUERY_CELLS_MAX: u64 = 10_000_000;
 
 /// Bounds that operators set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,9 @@
 //! Questions to a [`MetricView`]. Pure: one view, one question, one answer.
 //!
-//! Ranges are half-open: a bucket is in the answer if its start is at or after `start` (rounded
-//! down to a whole step, so that the bucket which holds `start` is in) and before `end`.
+//! Ranges are half-open, and rows are whole steps: a step is in the answer if it starts before `end`
+//! and ends after `start`, with everything in it, whichever tier it is added up from. Buckets that
+//! their tier keeps no longer are not, even while their partition is there: late events no longer
+//! reach them, so their numbers may be too small.
 
 mod select;
 
@@ -152,7 +154,7 @@ pub enum QueryError {
 pub fn run(view: &MetricView, query: &Query, now: Timestamp) -> Result<Answer, QueryError> {
     let groups = Groups::new(view, &query.filters, query.by.as_deref())?;
     let mut answer = match view.descriptor.kind {
-        Kind::Count => buckets(CountRule, view, query, &groups, now, |n| RowValue::Number(n))?,
+        Kind::Count => buckets(CountRule, view, query, &groups, now, RowValue::Number)?,
         Kind::Latest { n } => latest(LatestRule { n }, view, query, &groups, now)?,
     };
     sort(&mut answer.rows, query.order, &answer.dimensions);
@@ -179,7 +181,7 @@ fn buckets<R: Rule>(
             |series| groups.of(series).is_some(),
             |cell| {
                 let start = bucket::start_of(partition, cell.place, plan.tier.resolution);
-                if start < plan.start || start >= plan.end {
+                if start < plan.start || start >= plan.end || !bucket::is_kept(plan.tier, start, now) {
                     return;
                 }
                 let Some(group) = groups.of(cell.series) else { return };
@@ -230,15 +232,17 @@ fn latest(
             rule,
             |series| groups.of(series).is_some(),
             |cell| {
-                if let Some(group) = groups.of(cell.series) {
-                    rule.merge(cells.entry(group).or_default(), cell.state);
-                }
+                let Some(group) = groups.of(cell.series) else { return };
+                // First the range, then the cut: what is outside must not push out what is inside.
+                let mut state = cell.state;
+                state.retain(|value| (start..end).contains(&value.time));
+                rule.merge(cells.entry(group).or_default(), state);
             },
         )?;
     }
     let mut rows = Vec::new();
     for (group, state) in cells {
-        for value in state.into_iter().filter(|value| (start..end).contains(&value.time)) {
+        for value in state {
             let labels = groups.labels(group);
             rows.push(Row { time: value.time, labels, value: RowValue::Latest { json: value.json, id: value.id } });
         }
@@ -270,6 +274,7 @@ fn plan(tiers: &Tiers, query: &Query, now: Timestamp) -> Result<Plan, QueryError
         None => bucket::tier_for_range(tiers, (start, end), now, POINTS_DEFAULT),
     };
     let step = query.step.unwrap_or(tier.resolution);
+    let end = end.plus_micros(-1).floor(step).plus_micros(step.micros());
     Ok(Plan { start: start.floor(step), end, step, tier_number, tier })
 }
 

@@ -1,10 +1,12 @@
 //! Label sets and their numbers. A label set gets the next number when it is first seen and keeps
 //! it; cells are stored by number, label sets once.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::bytes::{Corrupt, Input, put_bytes, put_u64};
 
@@ -18,12 +20,11 @@ pub const OTHER: &str = "__other__";
 pub struct SeriesTable {
     dimensions: usize,
     limit: u32,
-    /// Keeps publishers from choosing labels that collide.
-    seed: u64,
+    /// Seeded, so that publishers cannot choose labels that collide.
+    hasher: foldhash::fast::RandomState,
     index: HashTable<SeriesId>,
     keys: Vec<Key>,
     arena: Vec<u8>,
-    scratch: Vec<u8>,
     /// How many are in commits already.
     handed_over: u32,
     /// How many stay whatever becomes of the message at hand.
@@ -31,6 +32,13 @@ pub struct SeriesTable {
     other: Option<SeriesId>,
     /// Updates that went to `__other__`.
     pub folded: u64,
+}
+
+/// Whether these are the bytes of that label set.
+#[inline]
+fn is_encoding_of(bytes: &[u8], labels: &[&str]) -> bool {
+    let mut input = Input(bytes);
+    labels.iter().all(|label| input.bytes() == Ok(label.as_bytes())) && input.is_empty()
 }
 
 /// Where the encoded label set is, and its hash for when the index grows.
@@ -46,11 +54,10 @@ impl SeriesTable {
         Self {
             dimensions,
             limit,
-            seed: std::hash::RandomState::new().hash_one(0),
+            hasher: foldhash::fast::RandomState::default(),
             index: HashTable::new(),
             keys: Vec::new(),
             arena: Vec::new(),
-            scratch: Vec::new(),
             handed_over: 0,
             kept: 0,
             other: None,
@@ -67,8 +74,7 @@ impl SeriesTable {
             }
             for labels in chunk.iter(dimensions) {
                 let labels = labels?;
-                table.encode(labels.iter().copied());
-                let id = table.append(table.hash());
+                let id = table.append(&labels, table.hash(&labels));
                 if dimensions > 0 && labels.iter().all(|label| *label == OTHER) {
                     table.other = Some(id);
                 }
@@ -91,36 +97,36 @@ impl SeriesTable {
 
     /// The number of this label set; that of `__other__` if it is new and the limit is reached.
     #[inline]
-    pub fn resolve<'l>(&mut self, labels: impl Iterator<Item = &'l str>) -> SeriesId {
-        self.encode(labels);
-        let hash = self.hash();
-        match self.find(hash) {
+    pub fn resolve(&mut self, labels: &[&str]) -> SeriesId {
+        let hash = self.hash(labels);
+        match self.find(labels, hash) {
             Some(id) => id,
-            None => self.insert(hash),
+            None => self.insert(labels, hash),
         }
     }
 
     #[inline]
-    fn find(&self, hash: u64) -> Option<SeriesId> {
+    fn find(&self, labels: &[&str], hash: u64) -> Option<SeriesId> {
         let found = self.index.find(hash, |id| {
             let key = &self.keys[*id as usize];
-            key.hash == hash && self.arena[key.start..key.start + key.len as usize] == self.scratch[..]
+            key.hash == hash && is_encoding_of(&self.arena[key.start..key.start + key.len as usize], labels)
         });
         found.copied()
     }
 
-    fn insert(&mut self, hash: u64) -> SeriesId {
+    #[cold]
+    fn insert(&mut self, labels: &[&str], hash: u64) -> SeriesId {
         if (self.keys.len() as u32) < self.limit || self.dimensions == 0 {
-            return self.append(hash);
+            return self.append(labels, hash);
         }
         self.folded += 1;
         if let Some(other) = self.other {
             return other;
         }
-        self.encode(std::iter::repeat_n(OTHER, self.dimensions));
-        let hash = self.hash();
+        let others = vec![OTHER; self.dimensions];
+        let hash = self.hash(&others);
         // A publisher may have sent these very labels before.
-        let id = self.find(hash).unwrap_or_else(|| self.append(hash));
+        let id = self.find(&others, hash).unwrap_or_else(|| self.append(&others, hash));
         self.other = Some(id);
         id
     }
@@ -131,7 +137,7 @@ impl SeriesTable {
         self.kept = self.kept.max(series + 1);
     }
 
-    /// Takes back the label sets after the last one that was kept.
+    /// Takes back the label sets after the last one that was kept: those of a failed message.
     pub fn discard_new(&mut self) {
         while self.keys.len() > self.kept as usize {
             let Some(key) = self.keys.pop() else { return };
@@ -144,21 +150,22 @@ impl SeriesTable {
         }
     }
 
-    fn encode<'l>(&mut self, labels: impl Iterator<Item = &'l str>) {
-        self.scratch.clear();
+    #[inline]
+    fn hash(&self, labels: &[&str]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
         for label in labels {
-            put_bytes(&mut self.scratch, label.as_bytes());
+            hasher.write(label.as_bytes());
+            hasher.write_u8(0xff);
         }
+        hasher.finish()
     }
 
-    fn hash(&self) -> u64 {
-        xxh3_64_with_seed(&self.scratch, self.seed)
-    }
-
-    fn append(&mut self, hash: u64) -> SeriesId {
-        let id = self.keys.len() as SeriesId;
-        self.keys.push(Key { hash, start: self.arena.len(), len: self.scratch.len() as u32 });
-        self.arena.extend_from_slice(&self.scratch);
+    fn append(&mut self, labels: &[&str], hash: u64) -> SeriesId {
+        let (id, start) = (self.keys.len() as SeriesId, self.arena.len());
+        for label in labels {
+            put_bytes(&mut self.arena, label.as_bytes());
+        }
+        self.keys.push(Key { hash, start, len: (self.arena.len() - start) as u32 });
         let keys = &self.keys;
         self.index.insert_unique(hash, id, |id| keys[*id as usize].hash);
         id
@@ -187,7 +194,7 @@ pub struct SeriesChunk {
 
 impl SeriesChunk {
     /// How many label sets it holds.
-    pub fn len(&self) -> Result<u32, Corrupt> {
+    pub fn count(&self) -> Result<u32, Corrupt> {
         Input(&self.bytes).u32()
     }
 
@@ -219,28 +226,54 @@ mod tests {
     #[test]
     fn numbers_stay_across_a_restart() {
         let mut table = SeriesTable::new(2, 100);
-        assert_eq!(table.resolve(["a", "bc"].into_iter()), 0);
-        assert_eq!(table.resolve(["ab", "c"].into_iter()), 1, "the border between labels counts");
+        assert_eq!(table.resolve(&["a", "bc"]), 0);
+        assert_eq!(table.resolve(&["ab", "c"]), 1, "the border between labels counts");
         let first = Arc::new(table.take_new().expect("two are new"));
         assert_eq!(table.take_new(), None);
-        assert_eq!(table.resolve(["", ""].into_iter()), 2);
+        assert_eq!(table.resolve(&["", ""]), 2);
         let second = Arc::new(table.take_new().expect("one is new"));
         let mut again = SeriesTable::restore(2, 100, &[first, second]).expect("sound");
-        assert_eq!(again.resolve(["ab", "c"].into_iter()), 1);
-        assert_eq!(again.resolve(["", ""].into_iter()), 2);
-        assert_eq!(again.resolve(["x", "y"].into_iter()), 3);
+        assert_eq!(again.resolve(&["ab", "c"]), 1);
+        assert_eq!(again.resolve(&["", ""]), 2);
+        assert_eq!(again.resolve(&["x", "y"]), 3);
         assert_eq!(again.take_new().map(|chunk| chunk.first), Some(3));
     }
 
     #[test]
     fn beyond_the_limit_new_label_sets_are_one() {
         let mut table = SeriesTable::new(1, 2);
-        let ids: Vec<_> = ["a", "b", "c", "a", "d"].iter().map(|label| table.resolve([*label].into_iter())).collect();
+        let ids: Vec<_> = ["a", "b", "c", "a", "d"].iter().map(|label| table.resolve(&[*label])).collect();
         assert_eq!((ids, table.folded), (vec![0, 1, 2, 0, 2], 2));
         let chunk = Arc::new(table.take_new().expect("new"));
         let last = chunk.iter(1).last().expect("three").expect("sound");
         assert_eq!(last, [OTHER]);
         let mut again = SeriesTable::restore(1, 2, &[chunk]).expect("sound");
-        assert_eq!(again.resolve(["e"].into_iter()), 2);
+        assert_eq!(again.resolve(&["e"]), 2);
+    }
+
+    #[test]
+    fn what_publishers_call_other_is_the_same_as_ours() {
+        let mut table = SeriesTable::new(1, 2);
+        let ids: Vec<_> = [OTHER, "b", "c"].iter().map(|label| table.resolve(&[*label])).collect();
+        assert_eq!((ids, table.len()), (vec![0, 1, 0], 2));
+    }
+
+    #[test]
+    fn label_sets_of_a_failed_message_are_taken_back() {
+        let mut table = SeriesTable::new(1, 3);
+        let a = table.resolve(&["a"]);
+        table.keep(a);
+        for label in ["b", "c", "d", "e"] {
+            table.resolve(&[label]);
+        }
+        table.discard_new();
+        assert_eq!(table.len(), 1);
+        assert_eq!([table.resolve(&["x"]), table.resolve(&["a"]), table.resolve(&["b"])], [1, 0, 2]);
+        table.keep(2);
+        assert_eq!([table.resolve(&["y"]), table.resolve(&[OTHER])], [3, 3], "__other__ is made anew");
+        table.discard_new();
+        let chunk = table.take_new().expect("three are new");
+        let labels: Vec<String> = chunk.iter(1).map(|set| set.expect("sound")[0].to_owned()).collect();
+        assert_eq!(labels, ["a", "x", "b"]);
     }
 }

@@ -198,7 +198,7 @@ impl Namespace {
         let views = parts.map(|((descriptor, series), segments)| {
             let mut view = MetricView::empty(descriptor);
             for chunk in &series {
-                view.series_count += chunk.len()?;
+                view.series_count += chunk.count()?;
             }
             view.series = series;
             for (key, segment) in segments {
@@ -211,6 +211,9 @@ impl Namespace {
         views.collect()
     }
 }
+
+/// Takes a row; says whether it wants more.
+type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<bool, Corrupt> + 'v;
 
 /// The state on disk. Cheap to share: it holds no state of its own.
 pub struct Store {
@@ -265,11 +268,7 @@ impl Store {
         self.sync()
     }
 
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool, Corrupt>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreError> {
         let mut damaged = None;
         let mut visit = |key: &[u8], value: &[u8]| match visit(key, value) {
             Ok(go_on) => go_on,

@@ -18,7 +18,7 @@ use crate::{
 /// Everything as of one commit.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Number of the commit; grows.
+    /// Number of the commit; grows, across restarts as well.
     pub version: u64,
     /// When it was made.
     pub as_of: Timestamp,

@@ -6,7 +6,7 @@ mod plugins;
 mod publish;
 mod run;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -36,7 +36,12 @@ enum Command {
 
 /// Runs the command line of this process; errors go to standard error, with their causes.
 pub fn main(bundled: &'static [BundledPlugin]) -> ExitCode {
-    let result = match Args::parse().command {
+    main_with(std::env::args_os(), bundled)
+}
+
+/// Runs a command line, the name of the program first.
+pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [BundledPlugin]) -> ExitCode {
+    let result = match Args::parse_from(args).command {
         Command::Run(args) => run::run(&args, bundled),
         Command::Demo(args) => demo::run(&args, bundled),
         Command::Publish(args) => runtime().and_then(|runtime| runtime.block_on(publish::run(&args))),

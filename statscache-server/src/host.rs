@@ -5,6 +5,7 @@
 
 mod bundled;
 mod call;
+mod elf;
 mod library;
 
 use std::{
@@ -82,7 +83,7 @@ pub fn start(config: &Config, bundled: &[BundledPlugin]) -> Hosted {
                     specs.push(spec);
                     CardStatus::Started
                 }
-                Err(error) => CardStatus::Failed(error.to_string()),
+                Err(error) => CardStatus::Failed(describe(&error)),
             },
         };
         cards.push(InstanceCard {

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
     extract::Request,
-    http::{HeaderValue, Uri, header},
+    http::{HeaderValue, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -138,6 +138,11 @@ async fn method_not_allowed() -> Problem {
 /// other origins may read them.
 async fn common_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await.into_response();
+    // Of all errors only this one is the framework's own, in its own words.
+    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
+    if response.status() == StatusCode::BAD_REQUEST && !is_problem {
+        response = Problem::unreadable().into_response();
+    }
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwap;
 use statscache_core::{
     engine::{Committer, Engine, PendingCommit, Rejection},
-    view::View,
+    view::{InstanceState, View},
 };
 
 use crate::{
@@ -235,7 +235,8 @@ fn commit_all(
                     thread::park_timeout(RETRY);
                 }
                 shared.health.well(Part::Store);
-                shared.view.store(committer.view());
+                let view = committer.view();
+                tell_quarantines(&shared.view.swap(view.clone()), &view);
                 let store_bytes = committer.disk_bytes();
                 shared.telemetry.update(|figures| {
                     figures.commits += 1;
@@ -249,5 +250,15 @@ fn commit_all(
             }
         }
         let _ = done.send(());
+    }
+}
+
+/// Logs what has stopped with this view.
+fn tell_quarantines(before: &View, after: &View) {
+    for (id, instance) in &after.instances {
+        let ran = before.instances.get(id).is_none_or(|before| before.state == InstanceState::Running);
+        if let (true, InstanceState::Quarantined { reason, .. }) = (ran, &instance.state) {
+            tracing::error!(id, "plugin quarantined, it gets no more messages until the daemon starts again: {reason}");
+        }
     }
 }

@@ -46,6 +46,12 @@ impl Telemetry {
         text.one("statscache_messages_duplicate_total", "counter", "messages seen before", counters.duplicates);
         text.one("statscache_messages_repaired_total", "counter", "messages with NaN or Infinity", counters.repaired);
         text.one(
+            "statscache_messages_future_total",
+            "counter",
+            "messages from the future, taken as of now",
+            counters.future,
+        );
+        text.one(
             "statscache_dedupe_forgotten_early_total",
             "counter",
             "identities forgotten before their window had passed",

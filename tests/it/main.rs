@@ -1,2 +1,20 @@
-//! Tests.
+//! End to end: real sockets, real shared libraries, real processes. Each line below says what its module holds true.
+
+/// The command line: every subcommand, what it prints, and how it refuses.
+mod cli;
+/// A full disk: the daemon says so, serves on, and resumes by itself with nothing lost.
+mod disk;
+/// The plugin host: libraries and plugins that do everything wrong, beside ones that do not notice.
+mod host;
+/// HTTP: problems, headers, schemas, figures, many readers at once.
+mod http;
+/// Both bus clients against publishers of the `zeromq` crate, of libzmq, and hostile peers.
 mod interop;
+/// `kill -9` at random instants, many times: the numbers equal a recount of the journal.
+mod kill;
+/// From a publisher to JSON: what is counted, where, and how it is asked for.
+mod pipeline;
+/// What tests are written with: daemons, publishers, messages, and waiting with a deadline.
+mod support;
+/// The tree itself: rules that can be checked are checked here.
+mod tidy;

@@ -5,22 +5,21 @@ use std::{
     any::Any,
     cell::{Cell, RefCell},
     ffi::c_void,
-    marker::PhantomData,
     mem,
     panic::{self, AssertUnwindSafe},
-    slice, str,
     sync::Once,
 };
 
+use super::borrowed::text;
 use super::{
-    ABI_VERSION, AbiBytes, AbiLibrary, AbiMessage, AbiPlugin, AbiSink, AbiSlots, AbiStatus, AbiUpdate, AbiUpdates,
-    MAGIC, TAG_ADD, TAG_SET,
+    ABI_VERSION, AbiBytes, AbiLibrary, AbiMessage, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, MAGIC,
+    TAG_ADD, TAG_SET,
 };
 use crate::{
-    Declaration, Message, Plugin, PluginError, Timestamp, Updates, host,
+    Declaration, Message, Plugin, PluginError, Timestamp, Updates,
+    abi::Label,
+    host,
     host::{Sink, Value},
-    message::Slots,
-    update::Label,
 };
 
 // SAFETY: both are read-only statics; their pointers lead to other read-only statics and functions.
@@ -86,8 +85,8 @@ unsafe extern "C" fn process<P: Plugin>(
     let plugin = unsafe { &*instance.cast::<P>() };
     // SAFETY: the caller promises both structs and all they point to until this returns; both are
     // at least as large as in ABI 1, which is all that is read.
-    let (message, mut sink) = unsafe { (Message::from_abi(&*message), CSink { updates: &*updates }) };
-    let run = AssertUnwindSafe(|| plugin.process(&message, &mut Updates::new(&mut sink, message.time)));
+    let (message, mut sink) = unsafe { (Message::from_abi(message), CSink { updates: &*updates }) };
+    let run = AssertUnwindSafe(|| plugin.process(message, &mut Updates::new(&mut sink, message.time())));
     match catch(run) {
         Ok(Ok(())) => AbiStatus::OK,
         // SAFETY: the caller promises a sink that lives until this returns.
@@ -145,51 +144,6 @@ unsafe fn write(out: *const AbiSink, text: &str) {
     unsafe { ((*out).write)((*out).context, AbiBytes::new(text)) };
 }
 
-/// # Safety
-/// A pointer that is not null leads to `len` bytes of UTF-8 that outlive `'a`.
-unsafe fn text<'a>(bytes: AbiBytes) -> Option<&'a str> {
-    if bytes.ptr.is_null() {
-        return None;
-    }
-    // SAFETY: the caller promises just this. UTF-8 was checked by the daemon when the message came in.
-    Some(unsafe { str::from_utf8_unchecked(slice::from_raw_parts(bytes.ptr, bytes.len)) })
-}
-
-impl<'a> Message<'a> {
-    /// # Safety
-    /// All texts are UTF-8 and outlive `'a`, and `fields` leads to `field_count` entries.
-    unsafe fn from_abi(message: &'a AbiMessage) -> Self {
-        // SAFETY: the caller promises just this.
-        unsafe {
-            Self {
-                topic: text(message.topic).unwrap_or_default(),
-                id: text(message.id).unwrap_or_default(),
-                time: Timestamp::from_micros(message.time),
-                body: text(message.body).unwrap_or_default(),
-                fields: Slots::Abi(AbiSlots {
-                    fields: message.fields,
-                    count: message.field_count,
-                    message: PhantomData,
-                }),
-            }
-        }
-    }
-}
-
-impl<'a> AbiSlots<'a> {
-    pub(crate) fn len(self) -> usize {
-        self.count
-    }
-
-    pub(crate) fn get(self, slot: usize) -> Option<&'a str> {
-        if slot >= self.count {
-            return None;
-        }
-        // SAFETY: only `Message::from_abi` makes one; its caller promises `count` entries of UTF-8.
-        unsafe { text(*self.fields.add(slot)) }
-    }
-}
-
 /// Hands updates over as they come.
 struct CSink<'a> {
     updates: &'a AbiUpdates,
@@ -198,15 +152,6 @@ struct CSink<'a> {
 impl Sink for CSink<'_> {
     #[inline]
     fn update(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) {
-        let mut abi_labels = [AbiBytes::NONE; Declaration::DIMENSIONS_MAX + 1];
-        // One more than any metric has, so that the daemon sees that there are too many.
-        let label_count = labels.len().min(abi_labels.len());
-        for (abi, label) in abi_labels.iter_mut().zip(labels) {
-            *abi = match label {
-                Label::Text(text) => AbiBytes::new(text),
-                Label::Interned(handle) => AbiBytes::interned(handle.0),
-            };
-        }
         let (tag, number, text) = match value {
             Value::Add(n) => (TAG_ADD, n, AbiBytes::NONE),
             Value::Set(json) => (TAG_SET, 0, AbiBytes::new(json)),
@@ -215,8 +160,9 @@ impl Sink for CSink<'_> {
             size: mem::size_of::<AbiUpdate>() as u32,
             tag,
             metric,
-            label_count: label_count as u32,
-            labels: abi_labels.as_ptr(),
+            label_count: labels.len() as u32,
+            // `Label` is laid out as `AbiBytes`.
+            labels: labels.as_ptr().cast(),
             time: time.micros(),
             number,
             text,

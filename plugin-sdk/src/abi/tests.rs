@@ -323,10 +323,10 @@ fn updates_arrive_whole() {
 #[test]
 fn labels_of_a_wrong_number_are_handed_on_as_such() {
     let instance = probe();
-    for (topic, labels) in [("no labels", 0), ("empty label", 1), ("20 labels", 9)] {
+    for (topic, labels) in [("no labels", 0), ("empty label", 1), ("20 labels", 20)] {
         let (status, updates, _) = process(&instance, topic, &[None, None]);
         assert_eq!((status, updates.len()), (AbiStatus::OK, 1), "{topic}");
-        assert_eq!(updates[0].labels.len(), labels, "{topic}: the most is 8, so 9 is enough to be refused");
+        assert_eq!(updates[0].labels.len(), labels, "{topic}: the host refuses them");
     }
     let (_, updates, _) = process(&instance, "empty label", &[]);
     assert_eq!(updates[0].labels, [Got::Text(String::new())], "an empty text is not a handle");

@@ -8,6 +8,7 @@ use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
 use crate::{
     identity::{self, Identity},
     journal::RECORD_BYTES_MAX,
+    limits::FUTURE_MICROS_MAX,
 };
 
 /// Why a message is not accepted.
@@ -55,6 +56,8 @@ pub(super) struct Admitted<'b> {
     pub(super) identity: Identity,
     /// Its fields begin here.
     pub(super) first_slot: usize,
+    /// It said that it happens too far in the future.
+    pub(super) is_future: bool,
 }
 
 impl Admitted<'_> {
@@ -114,14 +117,8 @@ impl Admission {
         slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
         let message = self.admitted(topic, Cow::Borrowed(text), &found, received, first_slot);
         let id = Cow::Owned(message.id.into_owned());
-        Ok(Admitted {
-            topic,
-            id,
-            time: message.time,
-            identity: message.identity,
-            first_slot,
-            body: Cow::Owned(repaired),
-        })
+        let Admitted { time, identity, is_future, .. } = message;
+        Ok(Admitted { topic, id, time, identity, first_slot, is_future, body: Cow::Owned(repaired) })
     }
 
     fn admitted<'b>(
@@ -133,8 +130,10 @@ impl Admission {
         first_slot: usize,
     ) -> Admitted<'b> {
         let (identity, id) = self.identity(topic, &body, found);
-        let time = found[self.own.timestamp].and_then(read_time).unwrap_or(received);
-        Admitted { topic, id, time, body, identity, first_slot }
+        let said = found[self.own.timestamp].and_then(read_time);
+        let is_future = said.is_some_and(|said| said > received.plus_micros(FUTURE_MICROS_MAX));
+        let time = said.filter(|_| !is_future).unwrap_or(received);
+        Admitted { topic, id, time, body, identity, first_slot, is_future }
     }
 
     fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>) {

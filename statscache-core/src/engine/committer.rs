@@ -178,7 +178,7 @@ impl MetricPlace {
     fn commit(&self, view: &mut MetricView, delta: MetricDelta, batch: &mut Batch) -> Result<(), Corrupt> {
         if let Some(chunk) = delta.new_series {
             batch.put_series(self.ns, self.metric, &chunk);
-            view.series_count += chunk.len()?;
+            view.series_count += chunk.count()?;
             view.series.push(Arc::new(chunk));
         }
         let MetricDescriptor { kind, tiers, .. } = view.descriptor.clone();

@@ -1,15 +1,16 @@
 //! What messages have changed since the last commit: cells by metric, in memory.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::{
-    Declaration, Kind, Label, MetricDescriptor, Resolution, Timestamp, host::Sink, host::Value,
+    Declaration, InternedLabel, Kind, Label, LabelValue, MetricDescriptor, Resolution, Timestamp, host::Sink,
+    host::Value,
 };
 
 use crate::{
     kind::{LatestState, LatestValue},
-    limits::{COUNT_ADD_MAX, Limits, UPDATES_PER_MESSAGE_MAX},
+    limits::{COUNT_ADD_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX},
     series::{SeriesChunk, SeriesId, SeriesTable},
     store::{Cursor, NamespaceId},
     view::InstanceState,
@@ -56,11 +57,13 @@ impl DeltaCells {
 }
 
 /// Takes the updates of one message at a time and, if it succeeds, adds them to the delta.
-pub(super) struct Recorder {
+pub struct Recorder {
     metrics: Vec<MetricWriter>,
     interned: Vec<String>,
     limits: Limits,
     pending: Vec<Pending>,
+    /// Texts of pending changes.
+    texts: String,
     /// What the plugin did that it must not; the message has failed then.
     fault: Option<String>,
     /// Updates of this message that a limit changed or refused.
@@ -85,17 +88,22 @@ struct Pending {
 
 enum Change {
     Add(i64),
-    Set(Box<str>),
+    /// Place of the text in [`Recorder::texts`].
+    Set(Range<usize>),
 }
 
 /// What one message amounted to.
-pub(super) struct Recorded {
-    pub(super) updates: u64,
-    pub(super) limited: u64,
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    /// Updates kept.
+    pub updates: u64,
+    /// Updates that a limit changed or refused.
+    pub limited: u64,
 }
 
 impl Recorder {
-    pub(super) fn new(
+    /// Records into these metrics.
+    pub fn new(
         metrics: impl Iterator<Item = (MetricDescriptor, SeriesTable)>,
         interned: Vec<String>,
         limits: &Limits,
@@ -113,27 +121,30 @@ impl Recorder {
             interned,
             limits: limits.clone(),
             pending: Vec::new(),
+            texts: String::new(),
             fault: None,
             limited: 0,
         }
     }
 
     /// Keeps the updates of the message, or says what was wrong with them and keeps none.
-    pub(super) fn finish(&mut self, id: &str) -> Result<Recorded, String> {
+    pub fn finish(&mut self, id: &str) -> Result<Recorded, String> {
         if let Some(fault) = self.fault.take() {
             self.discard();
             return Err(fault);
         }
         let updates = self.pending.len() as u64;
         for pending in self.pending.drain(..) {
-            self.metrics[pending.metric as usize].apply(pending, id);
+            self.metrics[pending.metric as usize].apply(pending, id, &self.texts);
         }
+        self.texts.clear();
         Ok(Recorded { updates, limited: std::mem::take(&mut self.limited) })
     }
 
     /// Takes the updates of the message back.
     pub(super) fn discard(&mut self) {
         self.pending.clear();
+        self.texts.clear();
         self.metrics.iter_mut().for_each(|metric| metric.series.discard_new());
         self.fault = None;
         self.limited = 0;
@@ -164,13 +175,18 @@ impl Recorder {
         if self.pending.len() >= UPDATES_PER_MESSAGE_MAX {
             return Err(format!("it makes more than {UPDATES_PER_MESSAGE_MAX} updates of one message"));
         }
+        if self.texts.len() > UPDATE_BYTES_PER_MESSAGE_MAX {
+            return Err(format!("it sets more than {UPDATE_BYTES_PER_MESSAGE_MAX} bytes of values for one message"));
+        }
         let change = match (value, writer.kind) {
             (Value::Add(n), Kind::Count) if n.unsigned_abs() <= COUNT_ADD_MAX as u64 => Change::Add(n),
             (Value::Add(n), Kind::Count) => {
                 return Err(format!("it adds {n} to `{}`; the most is 2^53", writer.name));
             }
             (Value::Set(json), Kind::Latest { .. }) if json.len() <= self.limits.value_bytes => {
-                Change::Set(json.into())
+                let start = self.texts.len();
+                self.texts.push_str(json);
+                Change::Set(start..self.texts.len())
             }
             (Value::Set(_), Kind::Latest { .. }) => {
                 // The plugin repeats what the bus says: too long is no fault of its own.
@@ -195,28 +211,29 @@ fn resolve(
     label_bytes: usize,
     limited: &mut u64,
 ) -> Result<SeriesId, String> {
-    let mut fault = None;
-    let folded = writer.series.folded;
-    let texts = labels.iter().map(|label| match label {
-        Label::Text(text) if text.len() <= label_bytes => text,
-        Label::Text(text) => {
-            *limited += 1;
-            &text[..text.floor_char_boundary(label_bytes)]
-        }
-        Label::Interned(handle) => match interned.get(handle.0 as usize) {
-            Some(text) => text.as_str(),
-            None => {
-                fault = Some(handle.0);
-                ""
+    let mut texts = [""; Declaration::DIMENSIONS_MAX];
+    for (text, label) in texts.iter_mut().zip(labels) {
+        *text = match label.get() {
+            LabelValue::Text(text) if text.len() <= label_bytes => text,
+            LabelValue::Text(text) => {
+                *limited += 1;
+                cut(text, label_bytes)
             }
-        },
-    });
-    let series = writer.series.resolve(texts);
-    *limited += writer.series.folded - folded;
-    match fault {
-        None => Ok(series),
-        Some(handle) => Err(format!("it uses label handle {handle}, which it has not declared")),
+            LabelValue::Interned(InternedLabel(handle)) => interned
+                .get(handle as usize)
+                .ok_or_else(|| format!("it uses label handle {handle}, which it has not declared"))?,
+        };
     }
+    let folded = writer.series.folded;
+    let series = writer.series.resolve(&texts[..labels.len()]);
+    *limited += writer.series.folded - folded;
+    Ok(series)
+}
+
+/// At most so many bytes of it, whole characters.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..end]
 }
 
 impl Sink for Recorder {
@@ -233,16 +250,16 @@ impl Sink for Recorder {
 
 impl MetricWriter {
     #[inline]
-    fn apply(&mut self, pending: Pending, id: &str) {
+    fn apply(&mut self, pending: Pending, id: &str, texts: &str) {
         self.series.keep(pending.series);
         match (&mut self.cells, pending.change) {
             (DeltaCells::Count(cells), Change::Add(n)) => {
                 let cell = cells.entry((pending.series, pending.time.floor(self.finest))).or_default();
                 *cell = cell.wrapping_add(n);
             }
-            (DeltaCells::Latest(cells), Change::Set(json)) => {
+            (DeltaCells::Latest(cells), Change::Set(place)) => {
                 let Kind::Latest { n } = self.kind else { unreachable!("cells are of the metric's kind") };
-                offer(cells.entry(pending.series).or_default(), n, pending.time, id, json);
+                offer(cells.entry(pending.series).or_default(), n, pending.time, id, &texts[place]);
             }
             _ => unreachable!("changes were checked against the kind when they were recorded"),
         }
@@ -250,11 +267,11 @@ impl MetricWriter {
 }
 
 /// Adds a value if it is among the newest, as [`LatestRule`] would; looks before it copies.
-fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: Box<str>) {
+fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: &str) {
     let place = state.partition_point(|value| (value.time, &*value.id, &*value.json) > (time, id, &*json));
     let is_known = state.get(place).is_some_and(|value| (value.time, &*value.id, &*value.json) == (time, id, &*json));
     if place < n as usize && !is_known {
         state.truncate(n as usize - 1);
-        state.insert(place, LatestValue { time, id: id.into(), json });
+        state.insert(place, LatestValue { time, id: id.into(), json: json.into() });
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use statscache_plugin_sdk::{
     Declaration, Message, Timestamp,
+    abi::FieldValue,
     host::{FieldSet, Sink},
 };
 
@@ -113,16 +114,16 @@ impl Instance {
         quarantine_after: u32,
     ) {
         const FEW: usize = 32;
-        let (mut few, mut many) = ([None; FEW], Vec::new());
+        let (mut few, mut many) = ([FieldValue::NONE; FEW], Vec::new());
         let fields = match self.slots.len() {
             len @ ..=FEW => &mut few[..len],
             len => {
-                many.resize(len, None);
+                many.resize(len, FieldValue::NONE);
                 &mut many[..]
             }
         };
         for (field, slot) in fields.iter_mut().zip(&self.slots) {
-            *field = slots[message.first_slot + slot].of(&message.body);
+            *field = slots[message.first_slot + slot].of(&message.body).into();
         }
         self.cursor.processed += 1;
         let result = self.processor.process(&message_for(message, fields), &mut self.recorder);

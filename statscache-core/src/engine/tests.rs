@@ -158,11 +158,14 @@ impl Msg {
     }
 }
 
+/// Time, id and JSON of a latest value.
+type Value = (i64, String, String);
+
 /// What is there, by (metric, tier, labels, start), and by (metric, labels).
 #[derive(Debug, Default, PartialEq)]
 struct Contents {
     counts: BTreeMap<(String, usize, Vec<String>, i64), i64>,
-    latest: BTreeMap<(String, Vec<String>), Vec<(i64, String, String)>>,
+    latest: BTreeMap<(String, Vec<String>), Vec<Value>>,
 }
 
 /// The offline recount: what a [`Sampler`] must hold of these messages.

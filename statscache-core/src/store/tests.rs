@@ -50,7 +50,7 @@ fn sample() -> (Batch, Vec<SegmentKey>) {
         let mut table = SeriesTable::new(1, 1_000_000);
         for part in 0..3 {
             for n in 0..4000 {
-                table.resolve([format!("label {part} {n}").as_str()].into_iter());
+                table.resolve(&[format!("label {part} {n}").as_str()]);
             }
             batch.put_series(ns, 0, &table.take_new().expect("new"));
         }
@@ -162,7 +162,10 @@ fn a_damaged_row_is_refused_by_name_whichever_it_is() {
         assert!(error.to_string().contains("restore a backup"), "{error}");
     }
     let error = StoreError::Damaged { key: keys::describe(&rows[0].0), source: Corrupt("x") };
-    assert!(error.to_string().starts_with("row SegmentKey { ns: 1, metric: 0, tier: 0, partition: -1, commit: 3 } chunk 0"), "{error}");
+    assert!(
+        error.to_string().starts_with("row SegmentKey { ns: 1, metric: 0, tier: 0, partition: -1, commit: 3 } chunk 0"),
+        "{error}"
+    );
 }
 
 #[test]

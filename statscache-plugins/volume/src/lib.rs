@@ -92,7 +92,7 @@ unless that is longer than `latest_body_bytes_max`.";
 
     fn process(&self, message: &Message<'_>, updates: &mut Updates<'_>) -> Result<(), PluginError> {
         let topic = message.topic();
-        let category = category(topic).map_or(Label::Interned(self.unclassified), Label::Text);
+        let category = category(topic).map_or(Label::interned(self.unclassified), Label::text);
         updates.add(self.messages, (), 1);
         updates.add(self.by_category, [category], 1);
         updates.add(self.by_topic, [topic], 1);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ::zeromq::{PubSocket, Socket, SocketEvent, SocketSend, ZmqError, ZmqMessage};
 
-use super::Endpoint;
+use super::{Endpoint, Transport};
 
 /// Why publishing failed.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,12 @@ pub enum PublishError {
         address: String,
         /// Why.
         source: ZmqError,
+    },
+    /// The crate is built for TCP only, and would panic.
+    #[error("cannot bind {address}: publishing is over tcp:// only")]
+    NotTcp {
+        /// The address.
+        address: String,
     },
     /// The socket failed.
     #[error("cannot send")]
@@ -41,8 +47,11 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Binds; the endpoint's mode does not matter. Needs a tokio runtime.
+    /// Binds to a TCP address; the endpoint's mode does not matter. Needs a tokio runtime.
     pub async fn bind(endpoint: &Endpoint) -> Result<Self, PublishError> {
+        if !matches!(endpoint.transport, Transport::Tcp { .. }) {
+            return Err(PublishError::NotTcp { address: endpoint.address() });
+        }
         let mut socket = PubSocket::new();
         let mut events = socket.monitor();
         let address = endpoint.address();

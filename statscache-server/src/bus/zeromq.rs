@@ -8,6 +8,7 @@
 //! * It sends no heartbeat and sets no keepalive: a half-open connection is found only by `idle_after`.
 //! * Its own reconnecting backs off to 30 s and can die. Here the socket is built anew on any trouble instead.
 //! * Limits hold only after a message is whole in memory.
+//! * It is built without `ipc://` (asked for it, the crate would panic): such an endpoint shows an error and stays down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use super::backoff::Backoff;
 use super::decode::{Frames, MessageLimits, decode};
 use super::{
     Batch, BatchSender, Endpoint, EndpointMode, EndpointState, EndpointStatus, NowFn, Rejects, Source, SourceFuture,
-    stopped,
+    Transport, stopped,
 };
 
 /// Payload at which a batch is sent although more is at hand.
@@ -97,6 +98,8 @@ impl Source for ZeromqSource {
 
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    #[error("the zeromq client has no ipc:// here; use the zmtp client")]
+    NoIpc,
     #[error("cannot connect: {0}")]
     Connect(ZmqError),
     #[error("cannot bind: {0}")]
@@ -138,6 +141,9 @@ impl ZeromqSource {
     async fn session(&self, sink: &BatchSender) -> Trouble {
         self.status.set_state(EndpointState::Connecting);
         self.status.count_attempt();
+        if matches!(self.config.endpoint.transport, Transport::Ipc { .. }) {
+            return Trouble::NoIpc;
+        }
         let mut options = SocketOptions::default();
         options.connect_timeout(self.config.connect_deadline);
         let mut socket = SubSocket::with_options(options);

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStderr, Command},
+};
 
 use crate::{
     app::App,
@@ -53,7 +56,10 @@ async fn demo(args: &Args, dir: &Path, bundled: &[BundledPlugin]) -> anyhow::Res
     let messages = dir.join("messages.jsonl");
     std::fs::write(&messages, MESSAGES).with_context(|| format!("cannot write {}", messages.display()))?;
 
-    let bus = format!("tcp://127.0.0.1:{}", free_port().await?);
+    // First, so that the daemon finds it at once.
+    let mut publisher = start_publisher(&messages, args.rate)?;
+    let mut words = BufReader::new(publisher.stderr.take().context("the publisher cannot be heard")?);
+    let bus = address_of(&mut words).await?;
     let mut config = Config::default();
     config.bus.endpoints = vec![Endpoint::parse(&bus, EndpointMode::Connect)?];
     config.data.dir = dir.to_owned();
@@ -63,7 +69,6 @@ async fn demo(args: &Args, dir: &Path, bundled: &[BundledPlugin]) -> anyhow::Res
         config.http.listen.set_port(0);
     }
     let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;
-    let mut publisher = start_publisher(&messages, &bus, args.rate)?;
     tell(&app, &bus, args.rate);
     let result = app
         .run(async {
@@ -78,20 +83,25 @@ async fn demo(args: &Args, dir: &Path, bundled: &[BundledPlugin]) -> anyhow::Res
     result
 }
 
-/// A port that is free now; the publisher binds it a moment later.
-async fn free_port() -> anyhow::Result<u16> {
-    Ok(tokio::net::TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())
+/// The address that the publisher says it has bound: the last word of its first line.
+async fn address_of(words: &mut BufReader<ChildStderr>) -> anyhow::Result<String> {
+    let mut line = String::new();
+    words.read_line(&mut line).await.context("the publisher cannot be heard")?;
+    match line.trim().rsplit_once(" on ") {
+        Some((_, address)) if line.starts_with("publishing ") => Ok(address.to_owned()),
+        _ => anyhow::bail!("the publisher does not start: {}", line.trim()),
+    }
 }
 
-fn start_publisher(messages: &Path, bus: &str, rate: f64) -> anyhow::Result<Child> {
+fn start_publisher(messages: &Path, rate: f64) -> anyhow::Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     Command::new(program)
         .arg("publish")
         .arg(messages)
-        .args(["--endpoint", bus, "--rate", &rate.to_string(), "--loop", "--restamp"])
+        .args(["--endpoint", "tcp://127.0.0.1:0", "--rate", &rate.to_string(), "--loop", "--restamp"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .context("cannot start the publisher")

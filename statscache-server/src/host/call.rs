@@ -13,8 +13,8 @@ use std::{
 use serde_json::Value as Json;
 use statscache_core::engine::{Failure, Processor};
 use statscache_plugin_sdk::{
-    Declaration, InternedLabel, Label, Manifest, Message, PluginError, Timestamp,
-    abi::{AbiBytes, AbiMessage, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_SET},
+    Declaration, Label, Manifest, Message, PluginError, Timestamp,
+    abi::{AbiBytes, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_SET},
     host::{Sink, Value},
 };
 
@@ -24,6 +24,8 @@ use super::LoadedPlugin;
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 /// Labels that an update may carry; one more than any metric has.
 const LABELS_MAX: usize = Declaration::DIMENSIONS_MAX + 1;
+
+const NOT_UTF8: &str = "it makes an update with text that is not UTF-8";
 
 /// Why a call did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,7 @@ impl LoadedPlugin {
             return Err(CallError::NoInstance);
         }
         // From here on the instance is destroyed whatever happens.
-        let instance = PluginInstance { table: self.table, instance, fields: Vec::new() };
+        let instance = PluginInstance { table: self.table, instance };
         let declaration: Declaration = serde_json::from_str(&declaration)?;
         let problems = declaration.problems();
         if problems.is_empty() { Ok((instance, declaration)) } else { Err(CallError::Declaration(problems.join("; "))) }
@@ -87,28 +89,14 @@ impl LoadedPlugin {
 pub struct PluginInstance {
     table: &'static AbiPlugin,
     instance: *mut c_void,
-    /// Scratch, empty between calls.
-    fields: Vec<AbiBytes>,
 }
 
-// SAFETY: the boundary lets `process` and `destroy` be called from any thread; the scratch is
-// empty between calls.
+// SAFETY: the boundary lets `process` and `destroy` be called from any thread.
 unsafe impl Send for PluginInstance {}
 
 impl Processor for PluginInstance {
     #[inline]
     fn process(&mut self, message: &Message<'_>, sink: &mut dyn Sink) -> Result<(), Failure> {
-        self.fields.clear();
-        self.fields.extend(message.fields().map(|field| field.map_or(AbiBytes::NONE, AbiBytes::new)));
-        let abi_message = AbiMessage {
-            size: mem::size_of::<AbiMessage>(),
-            topic: AbiBytes::new(message.topic()),
-            id: AbiBytes::new(message.id()),
-            time: message.time().micros(),
-            body: AbiBytes::new(message.body()),
-            fields: self.fields.as_ptr(),
-            field_count: self.fields.len(),
-        };
         let mut taken = Taken { sink, fault: None };
         let updates =
             AbiUpdates { size: mem::size_of::<AbiUpdates>(), context: (&raw mut taken).cast(), update: take_update };
@@ -118,7 +106,7 @@ impl Processor for PluginInstance {
         // structs and what they point to live until it returns, and `taken` is used by nobody
         // else meanwhile.
         let status =
-            unsafe { (self.table.process)(self.instance, &raw const abi_message, &raw const updates, &raw const sink) };
+            unsafe { (self.table.process)(self.instance, message.as_abi(), &raw const updates, &raw const sink) };
         if let Some(fault) = taken.fault {
             return Err(Failure(fault.to_owned()));
         }
@@ -204,21 +192,14 @@ fn forward(update: &AbiUpdate, sink: &mut dyn Sink) -> Result<(), &'static str> 
     if count > LABELS_MAX || (count > 0 && update.labels.is_null()) {
         return Err("it makes an update with more labels than any metric has");
     }
-    let mut labels = [Label::Text(""); LABELS_MAX];
-    for (position, label) in labels[..count].iter_mut().enumerate() {
-        // SAFETY: the boundary promises `label_count` labels until the callback returns.
-        let bytes = unsafe { *update.labels.add(position) };
-        *label = match text(bytes)? {
-            Some(text) => Label::Text(text),
-            None => Label::Interned(InternedLabel(bytes.len as u32)),
-        };
-    }
+    // SAFETY: the boundary promises `label_count` labels until the callback returns.
+    let labels = unsafe { Label::check(update.labels, count) }.ok_or(NOT_UTF8)?;
     let value = match update.tag {
         TAG_ADD => Value::Add(update.number),
         TAG_SET => Value::Set(json(text(update.text)?)?),
         _ => return Err("it makes an update with a tag that this version does not know"),
     };
-    sink.update(update.metric, &labels[..count], Timestamp::from_micros(update.time), value);
+    sink.update(update.metric, labels, Timestamp::from_micros(update.time), value);
     Ok(())
 }
 
@@ -229,7 +210,7 @@ fn text<'a>(bytes: AbiBytes) -> Result<Option<&'a str>, &'static str> {
     }
     // SAFETY: the boundary promises `len` bytes until the callback returns, and nothing is kept.
     let bytes = unsafe { slice::from_raw_parts(bytes.ptr, bytes.len) };
-    str::from_utf8(bytes).map(Some).map_err(|_| "it makes an update with text that is not UTF-8")
+    str::from_utf8(bytes).map(Some).map_err(|_| NOT_UTF8)
 }
 
 /// A latest value must be JSON, because it is served as it is. The SDK cannot get this wrong;

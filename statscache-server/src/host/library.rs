@@ -15,7 +15,7 @@ use statscache_plugin_sdk::{
     abi::{ABI_VERSION, AbiBytes, AbiLibrary, AbiPlugin, MAGIC, SYMBOL},
 };
 
-use super::call;
+use super::{call, elf};
 
 /// Plugins that one library may have.
 const PLUGINS_MAX: usize = 1000;
@@ -30,6 +30,22 @@ pub enum LibraryError {
         path: PathBuf,
         /// What the system's loader said.
         source: libloading::Error,
+    },
+    /// Opening it would end the daemon, or wait for ever.
+    #[error("{} is not a shared library that can be loaded here: {what}", .path.display())]
+    Fault {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// It cannot be read.
+    #[error("{} cannot be read", .path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// It is a library, but not of plugins.
     #[error("{} is not a statscache plugin: it exports no {}; build it with `export_plugins!` as a cdylib", .path.display(), symbol_name())]
@@ -93,6 +109,11 @@ pub struct LoadedPlugin {
 
 /// Opens a library and gives its plugins, those that can be used and those that cannot.
 pub fn open(path: &Path, origin: &str) -> Result<Vec<Result<LoadedPlugin, LibraryError>>, LibraryError> {
+    match elf::fault(path) {
+        Ok(None) => {}
+        Ok(Some(what)) => return Err(LibraryError::Fault { path: path.to_owned(), what }),
+        Err(source) => return Err(LibraryError::Read { path: path.to_owned(), source }),
+    }
     // SAFETY: loading runs the library's initialisers, which we can only trust: a plugin is code
     // that the operator chose to run in this process.
     let library = unsafe { Library::new(path) };

@@ -8,6 +8,9 @@ use axum::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
+/// Content type of problems.
+pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+
 /// A problem. `type` names it for programs, `detail` tells it to people.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct Problem {
@@ -58,6 +61,12 @@ impl Problem {
         problem
     }
 
+    /// A URL that no route can read.
+    pub(super) fn unreadable() -> Self {
+        let detail = "path and query must be UTF-8, other characters than those of URLs as %XX".to_owned();
+        Self::new("urn:statscache:unreadable", "Unreadable URL", StatusCode::BAD_REQUEST, detail)
+    }
+
     pub(super) fn too_expensive(detail: String) -> Self {
         Self::new("urn:statscache:too-expensive", "Too expensive", StatusCode::BAD_REQUEST, detail)
     }
@@ -76,7 +85,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self)).into_response();
-        let json = HeaderValue::from_static("application/problem+json");
+        let json = HeaderValue::from_static(CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
     }

@@ -58,8 +58,8 @@ fn two_that_lag_differently_meet() {
 
 #[test]
 fn what_retention_took_before_it_was_read_is_counted() {
-    let mut world = World::default();
-    world.journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    let journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    let world = World { journal, ..World::default() };
     let messages = all(60);
     let mut daemon = world.start(vec![sampler("main"), sampler("slow")], at(0));
     daemon.send(&messages[..10], at(0));

@@ -13,8 +13,8 @@ fn rows_of(world: &World, ns: u32) -> usize {
 
 #[test]
 fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go() {
-    let mut world = World::default();
-    world.journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    let journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    let world = World { journal, ..World::default() };
     let mut daemon = world.start(vec![sampler("main")], at(0));
     for message in some(0, 20) {
         daemon.send(&[message], at(0));
@@ -146,4 +146,21 @@ fn commit_numbers_grow_across_restarts_and_no_segment_is_overwritten() {
         version = view.version;
         check(&world, &view, "main", &accepted, &format!("round {round}"));
     }
+}
+
+#[test]
+fn no_version_of_the_view_comes_twice_even_if_commits_wrote_no_segment() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 3), at(0));
+    let mut versions = vec![daemon.commit(at(0)).version];
+    for second in 1..5 {
+        daemon.send(&[Msg { topic: "org.other", ..msg(second as u32 + 100, 0) }], at(second));
+        versions.push(daemon.commit(at(second)).version);
+    }
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler("main")], at(5));
+    versions.push(daemon.committer.view().version);
+    versions.push(daemon.commit(at(6)).version);
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
 }

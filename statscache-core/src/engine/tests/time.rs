@@ -63,9 +63,20 @@ fn retention_drops_whole_partitions_in_view_and_rows() {
 fn an_old_partition_goes_even_when_a_future_one_stays() {
     let world = World::default();
     let mut daemon = world.start(vec![sampler("main")], at(0));
-    daemon.send(&[msg(1, 0), msg(2, 86_400 * 365)], at(0));
+    // As far ahead as is believed.
+    daemon.send(&[msg(1, 0), msg(2, 86_400)], at(0));
     assert_eq!(partitions(&daemon.commit(at(0)), 0), 2);
     assert_eq!(partitions(&daemon.commit(at(3600)), 0), 1);
+}
+
+#[test]
+fn what_says_that_it_is_later_than_tomorrow_counts_as_of_now() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&[msg(1, 86_400), msg(2, 86_401)], at(0));
+    let view = daemon.commit(at(0));
+    assert_eq!(view.instances["main"].cursor.watermark, Some(at(86_400)));
+    assert_eq!(daemon.engine.counters().future, 1);
 }
 
 #[test]
@@ -85,8 +96,8 @@ fn times_at_the_ends_of_everything_neither_panic_nor_get_lost() {
         let world = World::default();
         let code = move |_: &Message<'_>, sink: &mut dyn Sink| {
             for time in extremes {
-                sink.update(0, &[Label::Text("x")], Timestamp::from_micros(time), Value::Add(1));
-                sink.update(2, &[Label::Text("x")], Timestamp::from_micros(time), Value::Set("1"));
+                sink.update(0, &[Label::text("x")], Timestamp::from_micros(time), Value::Add(1));
+                sink.update(2, &[Label::text("x")], Timestamp::from_micros(time), Value::Set("1"));
             }
             Ok(())
         };

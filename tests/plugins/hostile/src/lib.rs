@@ -194,7 +194,7 @@ impl Hostile {
             Mode::ManyLabels => updates.add(self.seen, ["x"; 100], 1),
             Mode::UnknownMetric => updates.add(foreign_count(n), [topic], 1),
             Mode::WrongKind => updates.set(foreign_latest(0), [topic], &1)?,
-            Mode::UnknownLabel => updates.add(self.seen, [Label::Interned(InternedLabel(n as u32))], 1),
+            Mode::UnknownLabel => updates.add(self.seen, [Label::interned(InternedLabel(n as u32))], 1),
 
             Mode::Flood => (0..n).for_each(|_| updates.add(self.seen, ["flood"], 1)),
             Mode::ManySeries => (0..n).for_each(|i| updates.add(self.seen, [&*format!("series {i}")], 1)),

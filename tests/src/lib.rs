@@ -1,0 +1,3 @@
+//! Benchmarks of statscache: what `measure` runs.
+
+pub mod measure;
