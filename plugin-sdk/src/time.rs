@@ -11,6 +11,7 @@ pub struct Timestamp(i64);
 
 impl Timestamp {
     /// The instant that many microseconds after (or before) the Unix epoch.
+    #[inline]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
@@ -21,17 +22,20 @@ impl Timestamp {
     }
 
     /// Microseconds since the Unix epoch.
+    #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }
 
     /// Start of the bucket of this width that holds this instant. Buckets are half-open,
     /// `[start, start + width)`, and aligned to the Unix epoch, before it as well as after.
+    #[inline]
     pub const fn floor(self, width: Resolution) -> Self {
         Self(self.0.saturating_sub(self.0.rem_euclid(width.0)))
     }
 
     /// This instant moved by a number of microseconds; stops at the ends of the range.
+    #[inline]
     pub const fn plus_micros(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))
     }
@@ -60,6 +64,7 @@ impl Resolution {
     }
 
     /// Width in microseconds.
+    #[inline]
     pub const fn micros(self) -> i64 {
         self.0
     }

@@ -177,23 +177,26 @@ impl Engine {
         let mut offered = Offered { admitted, rejected: Vec::new(), duplicates: 0, repaired: 0, future: 0 };
         let mut found = Vec::new();
         for (position, (topic, body)) in batch.enumerate() {
-            let message = match self.admission.read((topic, body), now, slots, &mut found) {
-                Ok(message) => message,
-                Err(rejection) => {
-                    offered.rejected.push((position, rejection));
-                    continue;
-                }
-            };
-            if !self.window.insert(message.identity, now.micros()) {
-                offered.duplicates += 1;
-                slots.truncate(message.first_slot);
-                continue;
+            match self.admission.read((topic, body), now, slots, &mut found) {
+                Ok(message) => offered.admitted.push(message),
+                Err(rejection) => offered.rejected.push((position, rejection)),
             }
+        }
+        // In a loop of its own: the window is larger than the caches, and so the processor waits for
+        // several of its misses at once.
+        let read = offered.admitted.len();
+        offered.admitted.retain(|message| self.window.insert(message.identity, now.micros()));
+        offered.duplicates = (read - offered.admitted.len()) as u64;
+        for message in &offered.admitted {
             offered.repaired += u64::from(message.is_repaired());
             offered.future += u64::from(message.is_future);
-            let (received, time, identity) = (now.micros(), message.time.micros(), message.identity);
-            self.journal.push(&Record { received, time, identity, topic, body });
-            offered.admitted.push(message);
+            self.journal.push(&Record {
+                received: now.micros(),
+                time: message.time.micros(),
+                identity: message.identity,
+                topic: message.topic.as_bytes(),
+                body: message.original,
+            });
         }
         offered
     }

@@ -109,9 +109,9 @@ pub enum RowValue {
     /// Of a latest value.
     Latest {
         /// JSON text.
-        json: Box<str>,
+        json: String,
         /// The message that said it.
-        id: Box<str>,
+        id: String,
     },
 }
 

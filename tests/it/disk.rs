@@ -94,11 +94,21 @@ fn message(n: u64) -> Message {
     Message::new(&topic).at(now_secs() - n as i64 % 3600).msg(json!({"pad": pad}))
 }
 
+/// Waits for a commit, so that the next is far away.
+fn wait_commit(daemon: &TestDaemon) {
+    let commits = daemon.figure("statscache_commits_total");
+    daemon.wait_until("commits", |daemon| daemon.figure("statscache_commits_total") > commits);
+}
+
 #[test]
-fn a_full_disk() {
+fn the_journal_meets_a_full_disk() {
     let Some(disk) = SmallDisk::mount(200) else { return };
     let mut publisher = TestPublisher::start();
-    let setup = DaemonSetup::new().data(&disk.path().join("data")).set("journal", "segment", "\"1MiB\"");
+    let setup = DaemonSetup::new()
+        .data(&disk.path().join("data"))
+        .set("journal", "segment", "\"1MiB\"")
+        // Time enough between two commits to fill the disk and to make room again.
+        .set("data", "commit_interval", "\"3s\"");
     let daemon = setup.endpoint(&publisher.address).start();
     publisher.reaches(&daemon);
     let mut sent = 0;
@@ -110,6 +120,7 @@ fn a_full_disk() {
     daemon.wait_sequence(send(&mut publisher, 500));
 
     for (round, leave) in [0, 64 << 10, 1 << 20].into_iter().enumerate() {
+        wait_commit(&daemon);
         let filler = disk.fill(leave);
         let shown = counted(&daemon);
         let all = send(&mut publisher, 500);
@@ -134,6 +145,43 @@ fn a_full_disk() {
     daemon.wait_sequence(sent);
     assert_eq!(counted(&daemon) as u64, sent);
     assert_eq!(daemon.plugin("volume")["counters"]["processed"].as_u64(), Some(sent));
+}
+
+#[test]
+#[ignore = "open defect: after an I/O error sled gives it for ever, and deadlocks when dropped; only a restart helps"]
+fn the_store_meets_a_full_disk() {
+    let Some(disk) = SmallDisk::mount(200) else { return };
+    let mut publisher = TestPublisher::start();
+    // Time enough between accepting and committing to fill the disk.
+    let setup = DaemonSetup::new().data(&disk.path().join("data")).set("data", "commit_interval", "\"3s\"");
+    let daemon = setup.endpoint(&publisher.address).start();
+    publisher.reaches(&daemon);
+    wait_commit(&daemon);
+    // So many that the store needs more room.
+    let sent = 2000;
+    (0..sent).for_each(|n| publisher.send(&various(n)));
+    daemon.wait_until("accepts", |daemon| daemon.json("/bus")["accepted"].as_u64() == Some(sent));
+    let filler = disk.fill(0);
+    daemon.wait_until("says that its store is in trouble", |daemon| {
+        trouble(daemon).is_some_and(|why| why.contains("store"))
+    });
+    assert_eq!((daemon.get("/plugins").status, counted(&daemon)), (200, 0), "readers are served on");
+    fs::remove_file(filler).expect("it is ours");
+    daemon.wait_until("works again", |daemon| trouble(daemon).is_none());
+    daemon.wait_sequence(sent);
+    assert_eq!(counted(&daemon) as u64, sent);
+    // And it works on.
+    publisher.send(&various(sent));
+    daemon.wait_sequence(sent + 1);
+    let sent = sent + 1;
+    let daemon = daemon.kill().start();
+    daemon.wait_sequence(sent);
+    assert_eq!(counted(&daemon) as u64, sent);
+}
+
+/// Small, on a topic of its own.
+fn various(n: u64) -> Message {
+    Message::new(&format!("org.fedoraproject.prod.category{}.topic-{n}-{}", n % 500, "x".repeat(100)))
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(super) struct Admitted<'b> {
     pub(super) id: Cow<'b, str>,
     pub(super) time: Timestamp,
     pub(super) body: Cow<'b, str>,
+    /// The body as it came, which is what the journal keeps.
+    pub(super) original: &'b [u8],
     pub(super) identity: Identity,
     /// Its fields begin here.
     pub(super) first_slot: usize,
@@ -109,31 +111,33 @@ impl Admission {
         let first_slot = slots.len();
         if self.fields.extract(text, found).is_ok() {
             slots.extend(found.iter().map(|value| Slot::new(text, *value)));
-            return Ok(self.admitted(topic, Cow::Borrowed(text), found, received, first_slot));
+            return Ok(self.admitted(topic, text, found, received, first_slot));
         }
         let repaired = without_non_numbers(text).ok_or(Rejection::BodyNotJson)?;
         let mut found = vec![None; self.fields.len()];
         self.fields.extract(&repaired, &mut found).map_err(|_| Rejection::BodyNotJson)?;
         slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
-        let message = self.admitted(topic, Cow::Borrowed(text), &found, received, first_slot);
+        let message = self.admitted(topic, text, &found, received, first_slot);
         let id = Cow::Owned(message.id.into_owned());
         let Admitted { time, identity, is_future, .. } = message;
-        Ok(Admitted { topic, id, time, identity, first_slot, is_future, body: Cow::Owned(repaired) })
+        let repaired = Cow::Owned(repaired);
+        Ok(Admitted { topic, id, time, body: repaired, original: body, identity, first_slot, is_future })
     }
 
     fn admitted<'b>(
         &self,
         topic: &'b str,
-        body: Cow<'b, str>,
+        text: &'b str,
         found: &[Option<&'b str>],
         received: Timestamp,
         first_slot: usize,
     ) -> Admitted<'b> {
-        let (identity, id) = self.identity(topic, &body, found);
+        let (identity, id) = self.identity(topic, text, found);
         let said = found[self.own.timestamp].and_then(read_time);
         let is_future = said.is_some_and(|said| said > received.plus_micros(FUTURE_MICROS_MAX));
         let time = said.filter(|_| !is_future).unwrap_or(received);
-        Admitted { topic, id, time, body, identity, first_slot, is_future }
+        let (body, original) = (Cow::Borrowed(text), text.as_bytes());
+        Admitted { topic, id, time, body, original, identity, first_slot, is_future }
     }
 
     fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>) {

@@ -266,12 +266,19 @@ impl MetricWriter {
     }
 }
 
-/// Adds a value if it is among the newest, as [`LatestRule`] would; looks before it copies.
+/// Adds a value if it is among the newest. Looks before it copies, and what falls out gives its
+/// memory: most messages are newer than the last.
 fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: &str) {
-    let place = state.partition_point(|value| (value.time, &*value.id, &*value.json) > (time, id, &*json));
-    let is_known = state.get(place).is_some_and(|value| (value.time, &*value.id, &*value.json) == (time, id, &*json));
-    if place < n as usize && !is_known {
-        state.truncate(n as usize - 1);
-        state.insert(place, LatestValue { time, id: id.into(), json: json.into() });
+    let key = |value: &LatestValue| (value.time, &*value.id, &*value.json) > (time, id, json);
+    let place = state.partition_point(key);
+    let is_known = state.get(place).is_some_and(|value| value.time == time && value.id == id && value.json == json);
+    if place >= n as usize || is_known {
+        return;
     }
+    let fallen_out = if state.len() >= n as usize { state.pop() } else { None };
+    let mut value = fallen_out.unwrap_or_else(|| LatestValue { time, id: String::new(), json: String::new() });
+    value.time = time;
+    id.clone_into(&mut value.id);
+    json.clone_into(&mut value.json);
+    state.insert(place, value);
 }

@@ -113,7 +113,7 @@ impl Instance {
         now: Timestamp,
         quarantine_after: u32,
     ) {
-        const FEW: usize = 32;
+        const FEW: usize = 16;
         let (mut few, mut many) = ([FieldValue::NONE; FEW], Vec::new());
         let fields = match self.slots.len() {
             len @ ..=FEW => &mut few[..len],

@@ -7,26 +7,36 @@ use crate::limits::ROUTES_MAX;
 
 pub(super) struct Router {
     patterns: Vec<Vec<TopicPattern>>,
-    routes: FxHashMap<Box<str>, Box<[u16]>>,
+    /// Position in `routes` by topic.
+    known: FxHashMap<Box<str>, usize>,
+    routes: Vec<Box<[u16]>>,
 }
 
 impl Router {
     /// Patterns by instance; none for all topics.
     pub(super) fn new(patterns: Vec<Vec<TopicPattern>>) -> Self {
-        Self { patterns, routes: FxHashMap::default() }
+        Self { patterns, known: FxHashMap::default(), routes: Vec::new() }
     }
 
     /// Positions of the instances that want it, ascending.
     pub(super) fn route(&mut self, topic: &str) -> &[u16] {
-        if !self.routes.contains_key(topic) {
-            if self.routes.len() >= ROUTES_MAX {
-                self.routes.clear();
-            }
-            let wanting = self.patterns.iter().enumerate().filter(|(_, patterns)| wants(patterns, topic));
-            let route = wanting.map(|(index, _)| index as u16).collect();
-            self.routes.insert(topic.into(), route);
+        let position = match self.known.get(topic) {
+            Some(position) => *position,
+            None => self.learn(topic),
+        };
+        &self.routes[position]
+    }
+
+    #[cold]
+    fn learn(&mut self, topic: &str) -> usize {
+        if self.routes.len() >= ROUTES_MAX {
+            self.known.clear();
+            self.routes.clear();
         }
-        &self.routes[topic]
+        let wanting = self.patterns.iter().enumerate().filter(|(_, patterns)| wants(patterns, topic));
+        self.routes.push(wanting.map(|(index, _)| index as u16).collect());
+        self.known.insert(topic.into(), self.routes.len() - 1);
+        self.routes.len() - 1
     }
 }
 

@@ -23,9 +23,9 @@ pub struct LatestValue {
     /// Event time.
     pub time: Timestamp,
     /// Id of the message that said it.
-    pub id: Box<str>,
+    pub id: String,
     /// JSON text.
-    pub json: Box<str>,
+    pub json: String,
 }
 
 /// Values, newest first, without equal ones.
