@@ -43,6 +43,26 @@
 //! }
 //! ```
 //!
+//! A configuration is a struct; `#[serde(default)]` lets the plugin start without one, and keys
+//! that nobody reads are refused with those that are known:
+//!
+//! ```
+//! use statscache_plugin_sdk::*;
+//!
+//! /// What the operator can choose.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(crate = "statscache_plugin_sdk::serde", default)]
+//! #[schemars(crate = "statscache_plugin_sdk::schemars")]
+//! struct Config {
+//!     /// Longer names are not counted.
+//!     name_bytes_max: usize,
+//! }
+//!
+//! impl Default for Config {
+//!     fn default() -> Self { Self { name_bytes_max: 200 } }
+//! }
+//! ```
+//!
 //! Build it as a `cdylib`, put the library into one of the daemon's plugin folders, restart:
 //! `/plugins/builds/builds` answers, with the history that the daemon still has.
 //!
@@ -53,6 +73,8 @@
 //!
 //! What crosses the boundary to the daemon is plain C data ([`abi`]), so a plugin that was built
 //! with another compiler, or years ago, still loads.
+
+#![allow(clippy::test_attr_in_doctest, reason = "the example is a plugin's whole file; a hidden main runs its test")]
 
 pub mod abi;
 mod declare;
@@ -82,7 +104,16 @@ pub use time::{Resolution, ResolutionError, Timestamp};
 pub use topic::{TopicPattern, TopicPatternError};
 pub use update::{InternedLabel, IntoLabels, Updates};
 
+/// The crates whose derives a configuration needs, so that the SDK is the only dependency.
+#[doc(no_inline)]
+pub use {schemars, serde, serde_json};
+
 #[doc(no_inline)]
 pub use schemars::JsonSchema;
 #[doc(no_inline)]
 pub use serde::Deserialize;
+
+/// The README's code runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

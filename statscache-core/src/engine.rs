@@ -27,7 +27,7 @@ pub use instance::{Failure, InstanceSpec, Processor};
 use crate::{
     bytes::Corrupt,
     identity::DedupeWindow,
-    journal::{Journal, JournalError, JournalStats, Record, SyncTicket},
+    journal::{Gap, Journal, JournalError, JournalStats, Record, SyncTicket},
     limits::Limits,
     store::{Batch, Cursor, Namespace, NamespaceId, Store, StoreError},
 };
@@ -63,6 +63,7 @@ pub struct Engine {
     commit: u64,
     /// Scratch, kept from batch to batch.
     slots: Vec<Slot>,
+    ahead: Option<Gap>,
 }
 
 /// What became of a batch before it is written.
@@ -109,7 +110,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(Self, Committer), StartError> {
         let newest = namespaces.values().map(|namespace| namespace.cursor.next).max().unwrap_or(0);
-        journal.ensure_next(newest)?;
+        let ahead = journal.ensure_next(newest)?;
         let namespaces = assign_namespaces(&store, namespaces, &specs, journal.first_sequence())?;
         // Commits that wrote no segment have left no number behind. Counting on from the present keeps
         // readers from taking a view of this process for one of the last.
@@ -132,6 +133,7 @@ impl Engine {
             counters: Counters::default(),
             commit,
             slots: Vec::new(),
+            ahead,
         };
         let deltas = engine.take_deltas();
         let committer = Committer::new(store, namespaces, deltas, engine.journal.stats(), (commit, now))?;
@@ -270,6 +272,12 @@ impl Engine {
     /// Cells that wait for the next commit: what its memory is about.
     pub fn pending_cells(&self) -> usize {
         self.instances.iter().map(Instance::pending_cells).sum()
+    }
+
+    /// Sequences that the state has seen and the journal did not hold when they were put together:
+    /// somebody removed the journal, or restored an old one. Instances that lagged have missed them.
+    pub fn ahead_of_journal(&self) -> Option<&Gap> {
+        self.ahead.as_ref()
     }
 
     /// What became of messages.

@@ -54,6 +54,14 @@ impl App {
         let (engine, committer) = Engine::start(journal, store, specs, &config.bus.id_pointers, limits, clock.now())
             .context("cannot put journal and state together")?;
 
+        if let Some(gap) = engine.ahead_of_journal() {
+            tracing::warn!(
+                first = gap.first,
+                last = gap.last,
+                "the state has seen messages that the journal does not hold; was it removed, or restored from a backup?"
+            );
+        }
+
         let rejects = Arc::new(Rejects::new());
         let when_full = match config.bus.when_full {
             BusWhenFull::Drop => WhenFull::Drop,

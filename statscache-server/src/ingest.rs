@@ -230,6 +230,8 @@ fn commit_all(
                     shared.health.trouble(Part::Store, describe(&error));
                     if stopping.load(Ordering::Relaxed) {
                         tracing::error!("stopped with a commit not written; the journal has its messages");
+                        // To close it is to flush it, and sled waits for ever for what it could not write before.
+                        std::mem::forget(committer);
                         return;
                     }
                     thread::park_timeout(RETRY);

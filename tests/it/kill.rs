@@ -39,7 +39,8 @@ fn number_from(variable: &str, default: u64) -> u64 {
     env::var(variable).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
 }
 
-/// Publishes without pause from a thread of its own, a few thousand messages a second, every tenth one twice.
+/// Publishes without pause from a thread of its own, a few thousand messages a second. One in ten is of a while ago,
+/// again: often from before the last kill.
 struct Torrent {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -55,12 +56,18 @@ impl Torrent {
         let (stopping, counter) = (stop.clone(), sent.clone());
         let thread = thread::spawn(move || {
             let mut random = Random(seed);
+            let mut recent: Vec<Message> = Vec::new();
             while !stopping.load(Ordering::Relaxed) {
                 for _ in 0..10 {
                     let message = message(&mut random);
                     publisher.send(&message);
+                    let place = random.below(1000) as usize;
+                    match recent.get_mut(place) {
+                        Some(place) => *place = message,
+                        None => recent.push(message),
+                    }
                     if random.below(10) == 0 {
-                        publisher.send(&message);
+                        publisher.send(&recent[random.below(recent.len() as u64) as usize]);
                     }
                     counter.fetch_add(1, Ordering::Relaxed);
                 }

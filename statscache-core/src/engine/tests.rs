@@ -237,7 +237,7 @@ fn contents(instance: &InstanceView, now: Timestamp) -> Contents {
             }
             Kind::Latest { n } => {
                 for cell in cells_of(LatestRule { n }, &metric.tiers[0]).into_iter().flat_map(|(_, cells)| cells) {
-                    let values = cell.state.into_iter().map(|v| (v.time.micros(), v.id.into(), v.json.into()));
+                    let values = cell.state.into_iter().map(|v| (v.time.micros(), v.id, v.json));
                     contents.latest.insert((name.clone(), labels[cell.series as usize].clone()), values.collect());
                 }
             }

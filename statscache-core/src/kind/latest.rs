@@ -73,8 +73,8 @@ mod tests {
     fn state(rule: LatestRule) -> impl Strategy<Value = LatestState> {
         let value = (0..4_i64, "[ab]", "[12]").prop_map(|(time, id, json)| LatestValue {
             time: Timestamp::from_micros(time),
-            id: id.into(),
-            json: json.into(),
+            id,
+            json,
         });
         proptest::collection::vec(value, 0..5).prop_map(move |values| {
             let mut state = Vec::new();

@@ -312,7 +312,7 @@ fn latest_view(values: &[(&str, i64, &str)]) -> MetricView {
         series.insert(*label, id);
     }
     let segments = values.iter().enumerate().map(|(commit, (label, at, id))| {
-        let state = vec![LatestValue { time: secs(*at), id: (*id).into(), json: format!("{at}").into() }];
+        let state = vec![LatestValue { time: secs(*at), id: (*id).into(), json: format!("{at}") }];
         let cell = Cell { series: series[label], place: 0, state };
         (commit as u64, Arc::new(Segment::pack(rule, merge_sorted(rule, vec![cell]))))
     });

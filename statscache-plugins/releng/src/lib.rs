@@ -20,7 +20,7 @@ export_plugins!(Releng);
 
 /// What the operator can choose.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// First words of the topics, up to and including the environment; `org.fedoraproject.stg`
     /// for the staging bus.

@@ -21,7 +21,7 @@ pub const UNCLASSIFIED: &str = "unclassified";
 
 /// What the operator can choose.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Config {
     /// Whether `latest_by_topic` keeps what the newest message of each topic said (its `msg`),
     /// rather than its size alone.

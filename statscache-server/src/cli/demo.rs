@@ -39,7 +39,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> {
-    super::run::start_log(&LogConfig { level: LogLevel::Warn });
+    super::run::start_log(&LogConfig { level: LogLevel::Error });
     let temporary = std::env::temp_dir().join(format!("statscache-demo-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
     let result = super::runtime()?.block_on(demo(args, &dir, bundled));

@@ -11,9 +11,13 @@ use serde::Serialize;
 /// Content type of problems.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
-/// A problem. `type` names it for programs, `detail` tells it to people.
+/// A problem.
+#[derive(Clone, Debug)]
+pub(super) struct Problem(Box<Details>);
+
+/// What a client gets: `type` names the problem for programs, `detail` tells it to people.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Problem {
+struct Details {
     /// URN of the kind of problem.
     r#type: &'static str,
     /// What kind of problem it is.
@@ -35,7 +39,8 @@ pub(super) struct Problem {
 
 impl Problem {
     fn new(r#type: &'static str, title: &'static str, status: StatusCode, detail: String) -> Self {
-        Self { r#type, title, status: status.as_u16(), detail, parameter: None, value: None, allowed: None }
+        let status = status.as_u16();
+        Self(Box::new(Details { r#type, title, status, detail, parameter: None, value: None, allowed: None }))
     }
 
     pub(super) fn not_found(detail: String) -> Self {
@@ -55,9 +60,9 @@ impl Problem {
         };
         let title = "Bad parameter";
         let mut problem = Self::new("urn:statscache:bad-parameter", title, StatusCode::BAD_REQUEST, detail);
-        problem.parameter = Some(name.to_owned());
-        problem.value = value.map(str::to_owned);
-        problem.allowed = Some(allowed);
+        problem.0.parameter = Some(name.to_owned());
+        problem.0.value = value.map(str::to_owned);
+        problem.0.allowed = Some(allowed);
         problem
     }
 
@@ -83,8 +88,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(self)).into_response();
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(*self.0)).into_response();
         let json = HeaderValue::from_static(CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response

@@ -6,6 +6,10 @@ use statscache_plugin_sdk::{Resolution, Timestamp};
 pub(super) const ALLOWED: &str =
     "RFC 3339 (2026-01-31T12:00:00Z), a date (2026-01-31), seconds since 1970, now, now-1h, now+5m";
 
+/// Years 0 to 9999, which RFC 3339 can write.
+const FIRST_SECOND: i64 = -62_167_219_200;
+const END_SECOND: i64 = 253_402_300_800;
+
 /// Reads a time; `now` is what the text means by it.
 pub(super) fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(offset) = text.strip_prefix("now") {
@@ -38,18 +42,18 @@ fn parse_offset(text: &str) -> Option<i64> {
 }
 
 fn parse_epoch(text: &str) -> Option<Timestamp> {
-    /// Seconds of the years that RFC 3339 can write.
-    const RANGE: std::ops::Range<f64> = -62_167_219_200.0..253_402_300_800.0;
     let is_number = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
     let secs: f64 = text.parse().ok().filter(|_| is_number)?;
-    RANGE.contains(&secs).then(|| Timestamp::from_micros((secs * 1e6).round() as i64))
+    let can_be_written = (FIRST_SECOND as f64..END_SECOND as f64).contains(&secs);
+    can_be_written.then(|| Timestamp::from_micros((secs * 1e6).round() as i64))
 }
 
 /// RFC 3339 in UTC, with as many digits of the second as it has. Times outside of the years that
 /// RFC 3339 can write are moved to the nearest it can.
 pub(super) fn rfc3339(time: Timestamp) -> String {
-    let time = jiff::Timestamp::from_microsecond(time.micros());
-    time.unwrap_or_else(|_| jiff::Timestamp::MAX).to_string()
+    // jiff leaves two hours of the last day out, for offsets.
+    let micros = time.micros().clamp(FIRST_SECOND * 1_000_000, jiff::Timestamp::MAX.as_second() * 1_000_000);
+    jiff::Timestamp::from_microsecond(micros).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]
@@ -87,6 +91,8 @@ mod tests {
             (1_700_000_000_000_000, "2023-11-14T22:13:20Z"),
             (1_700_000_000_250_000, "2023-11-14T22:13:20.25Z"),
             (-1, "1969-12-31T23:59:59.999999Z"),
+            (i64::MIN, "0000-01-01T00:00:00Z"),
+            (i64::MAX, "9999-12-30T22:00:00Z"),
         ] {
             assert_eq!(rfc3339(Timestamp::from_micros(micros)), text);
         }

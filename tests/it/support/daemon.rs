@@ -265,9 +265,13 @@ impl TestDaemon {
     pub fn wait_sequence(&self, sequence: u64) {
         self.wait_until(&format!("everything up to sequence {sequence} is in"), |daemon| {
             let list = daemon.json("/plugins");
-            let mut running = list["plugins"].as_array().into_iter().flatten().filter(|it| it["state"] == "running");
-            daemon.journal_next() == sequence + 1
-                && running.all(|plugin| plugin["watermark"]["sequence"].as_u64() == Some(sequence))
+            let mut plugins = list["plugins"].as_array().into_iter().flatten();
+            let is_in = |plugin: &Value| match plugin["state"].as_str() {
+                Some("catching_up") => false,
+                Some("running") => plugin["watermark"]["sequence"].as_u64() == Some(sequence),
+                _ => true,
+            };
+            daemon.journal_next() == sequence + 1 && plugins.all(is_in)
         });
     }
 
