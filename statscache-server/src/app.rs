@@ -16,6 +16,7 @@ use crate::{
     bus::{self, NowFn, Rejects, Source, SourceStats, WhenFull},
     clock::Clock,
     config::{BusClient, BusWhenFull, Config},
+    disk::Disk,
     health::Health,
     host::{self, BundledPlugin, Hosted, InstanceCard},
     http,
@@ -76,6 +77,7 @@ impl App {
             telemetry: Arc::new(Telemetry::default()),
             rejects: rejects.clone(),
             clock,
+            disk: Disk::of(&config.data.dir),
         };
         let bus = SourceStats { endpoints, queue: sender.stats(), rejects };
         let state = http::AppState::new(&shared, bus, cards, config.limits.query_rows_max);

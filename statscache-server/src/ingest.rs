@@ -14,13 +14,14 @@ use std::{
 
 use arc_swap::ArcSwap;
 use statscache_core::{
-    engine::{Committer, Engine, PendingCommit, Rejection},
+    engine::{Committer, Engine, PendingCommit, PreparedCommit, Rejection},
     view::{InstanceState, View},
 };
 
 use crate::{
     bus::{Batch, BatchReceiver, Recv, RejectKind, Rejects},
     clock::Clock,
+    disk::{self, Disk},
     health::{Health, Part},
     host::describe,
     telemetry::Telemetry,
@@ -39,6 +40,8 @@ pub struct Shared {
     pub rejects: Arc<Rejects>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Where the data is.
+    pub disk: Disk,
 }
 
 /// Memory that deltas may take before a commit comes early: cells of 64 bytes or so.
@@ -134,26 +137,26 @@ impl Feeder {
     /// Feeds a batch; as long as the journal cannot be written, tries again and takes no other, so
     /// that the queue fills up and what is lost is counted there.
     fn feed(&mut self, batch: Batch) {
-        loop {
-            match self.engine.ingest(batch.iter(), self.shared.clock.now()) {
-                Ok(rejected) => {
-                    self.shared.health.well(Part::Journal);
-                    self.reject(&batch, &rejected);
-                    let counters = self.engine.counters();
-                    self.shared.telemetry.update(|figures| figures.counters = counters);
-                    return self.queue.recycle(batch);
-                }
-                Err(error) => {
-                    self.shared.health.trouble(Part::Journal, describe(&error));
-                    if self.stopping.load(Ordering::Relaxed) {
-                        tracing::error!(messages = batch.len(), "stopped with messages that the journal did not take");
-                        return;
-                    }
-                    thread::park_timeout(RETRY);
-                    self.commit_if_due();
-                }
+        while let Err(why) = self.offer(&batch) {
+            self.shared.health.trouble(Part::Journal, why);
+            if self.stopping.load(Ordering::Relaxed) {
+                tracing::error!(messages = batch.len(), "stopped with messages that the journal did not take");
+                return;
             }
+            thread::park_timeout(RETRY);
+            self.commit_if_due();
         }
+        self.shared.health.well(Part::Journal);
+        self.queue.recycle(batch);
+    }
+
+    fn offer(&mut self, batch: &Batch) -> Result<(), String> {
+        self.shared.disk.has(disk::JOURNAL_LEAVES).map_err(|error| describe(&error))?;
+        let rejected = self.engine.ingest(batch.iter(), self.shared.clock.now()).map_err(|error| describe(&error))?;
+        self.reject(batch, &rejected);
+        let counters = self.engine.counters();
+        self.shared.telemetry.update(|figures| figures.counters = counters);
+        Ok(())
     }
 
     fn reject(&self, batch: &Batch, rejected: &[(usize, Rejection)]) {
@@ -224,35 +227,42 @@ fn commit_all(
     shared: &Shared,
 ) {
     for commit in pending {
-        match committer.prepare(commit) {
-            Ok(mut prepared) => {
-                while let Err(error) = committer.write(&mut prepared) {
-                    shared.health.trouble(Part::Store, describe(&error));
-                    if stopping.load(Ordering::Relaxed) {
-                        tracing::error!("stopped with a commit not written; the journal has its messages");
-                        // To close it is to flush it, and sled waits for ever for what it could not write before.
-                        std::mem::forget(committer);
-                        return;
-                    }
-                    thread::park_timeout(RETRY);
-                }
-                shared.health.well(Part::Store);
-                let view = committer.view();
-                tell_quarantines(&shared.view.swap(view.clone()), &view);
-                let store_bytes = committer.disk_bytes();
-                shared.telemetry.update(|figures| {
-                    figures.commits += 1;
-                    figures.store_bytes = store_bytes;
-                });
-            }
+        let mut prepared = match committer.prepare(commit) {
+            Ok(prepared) => prepared,
             Err(error) => {
                 // Memory that does not read: going on would publish numbers that are wrong.
                 shared.health.trouble(Part::Store, describe(&error));
                 return;
             }
+        };
+        while let Err(why) = write(&mut committer, &mut prepared, &shared.disk) {
+            shared.health.trouble(Part::Store, why);
+            if stopping.load(Ordering::Relaxed) {
+                tracing::error!("stopped with a commit not written; the journal has its messages");
+                // To close it is to flush it, and sled waits for ever for what it could not write before.
+                std::mem::forget(committer);
+                return;
+            }
+            thread::park_timeout(RETRY);
         }
+        shared.health.well(Part::Store);
+        let view = committer.view();
+        tell_quarantines(&shared.view.swap(view.clone()), &view);
+        let store_bytes = committer.disk_bytes();
+        shared.telemetry.update(|figures| {
+            figures.commits += 1;
+            figures.store_bytes = store_bytes;
+        });
         let _ = done.send(());
     }
+}
+
+fn write(committer: &mut Committer, commit: &mut PreparedCommit, disk: &Disk) -> Result<(), String> {
+    let bytes = commit.bytes_len() as u64;
+    if bytes > 0 {
+        disk.has(disk::COMMIT_LEAVES + 4 * bytes).map_err(|error| describe(&error))?;
+    }
+    committer.write(commit).map(drop).map_err(|error| describe(&error))
 }
 
 /// Logs what has stopped with this view.

@@ -7,6 +7,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod disk;
 pub mod health;
 pub mod host;
 pub mod http;

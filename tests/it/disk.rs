@@ -167,7 +167,6 @@ fn with_store_in_trouble(disk: &SmallDisk, publisher: &mut TestPublisher, messag
 }
 
 #[test]
-#[ignore = "open defect: after an I/O error sled gives it for ever, and deadlocks when dropped; only a restart helps"]
 fn the_store_meets_a_full_disk() {
     let Some(disk) = SmallDisk::mount(200) else { return };
     let mut publisher = TestPublisher::start();

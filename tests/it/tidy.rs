@@ -262,10 +262,11 @@ fn quoted(markdown: &str) -> Vec<(usize, String)> {
     names
 }
 
-/// Whether a text in backticks claims that a file exists.
+/// Whether a text in backticks claims that a file exists; `./name` is one of the reader's own.
 fn is_file_name(name: &str) -> bool {
     let ends = [".rs", ".toml", ".md", ".c", ".py", ".jsonl", ".h"].iter().any(|end| name.ends_with(end));
     ends && !name.contains([' ', '*', '{', '<', '$'])
+        && !name.starts_with("./")
         && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'.')
 }
 
@@ -282,8 +283,8 @@ fn type_names(name: &str) -> Vec<&str> {
 }
 
 /// Types that documents may name and that are not ours.
-const FOREIGN: [&str; 11] =
-    ["Arc", "Mutex", "ArcSwap", "String", "Result", "Option", "Vec", "Accept", "Processor", "Some", "None"];
+const FOREIGN: [&str; 12] =
+    ["Accept", "Arc", "ArcSwap", "Infinity", "Mutex", "NaN", "None", "Option", "Result", "Some", "String", "Vec"];
 
 #[test]
 fn architecture_names_what_exists() {
