@@ -5,7 +5,6 @@ use crate::{
     error::PluginError,
     metric::{Kind, Tiers},
     topic::TopicPattern,
-    update::InternedLabel,
 };
 
 /// Handle of a `count` metric, for [`crate::Updates::add`].
@@ -19,6 +18,10 @@ pub struct Latest(pub(crate) u32);
 /// Handle of a field of the body, for [`crate::Message::get`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field(pub(crate) u32);
+
+/// Handle of a label value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InternedLabel(pub u32);
 
 /// A metric about to be declared: its name, and what readers need to know about it.
 #[derive(Clone, Debug)]

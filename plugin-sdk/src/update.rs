@@ -6,15 +6,11 @@ use serde::Serialize;
 
 use crate::{
     abi::Label,
-    declare::{Count, Latest},
+    declare::{Count, InternedLabel, Latest},
     error::PluginError,
     host::{Sink, Value},
     time::Timestamp,
 };
-
-/// Handle of a label value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InternedLabel(pub u32);
 
 impl<'a> From<&'a str> for Label<'a> {
     fn from(text: &'a str) -> Self {

@@ -28,7 +28,6 @@ use crate::{
     limits::STORE_BATCH_ROWS_MAX,
     segment::{Chunk, Segment},
     series::SeriesChunk,
-    view::MetricView,
 };
 use backend::{Backend, BackendError};
 
@@ -190,25 +189,6 @@ impl Namespace {
     /// Number of the last commit that wrote a segment of it.
     pub fn last_commit(&self) -> Option<u64> {
         self.segments.iter().flat_map(|segments| segments.keys()).map(|key| key.commit).max()
-    }
-
-    /// The picture that readers get of its metrics.
-    pub fn into_metric_views(self) -> Result<Vec<Arc<MetricView>>, Corrupt> {
-        let parts = self.record.metrics.into_iter().zip(self.series).zip(self.segments);
-        let views = parts.map(|((descriptor, series), segments)| {
-            let mut view = MetricView::empty(descriptor);
-            for chunk in &series {
-                view.series_count += chunk.count()?;
-            }
-            view.series = series;
-            for (key, segment) in segments {
-                view.version = view.version.max(key.commit);
-                let tier = view.tiers.get_mut(usize::from(key.tier)).ok_or(Corrupt("the tier is not declared"))?;
-                tier.partitions.entry(key.partition).or_default().push((key.commit, segment));
-            }
-            Ok(Arc::new(view))
-        });
-        views.collect()
     }
 }
 

@@ -9,10 +9,11 @@ use statscache_plugin_sdk::{Declaration, MetricDescriptor, Timestamp};
 
 use crate::{
     bucket::Partition,
+    bytes::Corrupt,
     journal::JournalStats,
     segment::Segment,
     series::SeriesChunk,
-    store::{Cursor, NamespaceId},
+    store::{Cursor, Namespace, NamespaceId},
 };
 
 /// Everything as of one commit.
@@ -103,6 +104,25 @@ impl MetricView {
     pub fn empty(descriptor: MetricDescriptor) -> Self {
         let tiers = if descriptor.kind.is_bucketed() { descriptor.tiers.as_slice().len() } else { 1 };
         Self { descriptor, version: 0, series: Vec::new(), series_count: 0, tiers: vec![TierView::default(); tiers] }
+    }
+
+    /// What the store holds of an instance's metrics.
+    pub fn restore(namespace: Namespace) -> Result<Vec<Arc<Self>>, Corrupt> {
+        let parts = namespace.record.metrics.into_iter().zip(namespace.series).zip(namespace.segments);
+        let views = parts.map(|((descriptor, series), segments)| {
+            let mut view = Self::empty(descriptor);
+            for chunk in &series {
+                view.series_count += chunk.count()?;
+            }
+            view.series = series;
+            for (key, segment) in segments {
+                view.version = view.version.max(key.commit);
+                let tier = view.tiers.get_mut(usize::from(key.tier)).ok_or(Corrupt("the tier is not declared"))?;
+                tier.partitions.entry(key.partition).or_default().push((key.commit, segment));
+            }
+            Ok(Arc::new(view))
+        });
+        views.collect()
     }
 
     /// Bytes that it takes in memory, packed.

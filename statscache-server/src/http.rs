@@ -21,10 +21,13 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::Serialize;
-use statscache_core::view::View;
+use statscache_core::view::{InstanceView, View};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{bus::SourceStats, clock::Clock, health::Health, host::InstanceCard, ingest::Shared, telemetry::Telemetry};
+use crate::{
+    bus::SourceStats, clock::Clock, health::Health, host::CardStatus, host::InstanceCard, ingest::Shared,
+    telemetry::Telemetry,
+};
 use connections::LimitedListener;
 use problem::Problem;
 
@@ -47,7 +50,7 @@ impl AppState {
     pub fn new(shared: &Shared, bus: SourceStats, cards: Vec<InstanceCard>, rows_max: usize) -> Self {
         let mut card_of = HashMap::new();
         for (position, card) in cards.iter().enumerate() {
-            let started = card.status == crate::host::CardStatus::Started;
+            let started = card.status == CardStatus::Started;
             if started || !card_of.contains_key(&card.id) {
                 card_of.insert(card.id.clone(), position);
             }
@@ -67,6 +70,23 @@ impl AppState {
     /// All instances.
     pub fn cards(&self) -> &[InstanceCard] {
         &self.cards
+    }
+
+    fn card(&self, id: &str) -> Result<&InstanceCard, Problem> {
+        let position = self.card_of.get(id).ok_or_else(|| {
+            let ids: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
+            Problem::not_found(format!("there is no plugin `{id}`; there are: {}", ids.join(", ")))
+        })?;
+        Ok(&self.cards[*position])
+    }
+
+    /// The instance with that id, if it was started.
+    fn instance<'v>(&self, view: &'v View, id: &str) -> Result<&'v Arc<InstanceView>, Problem> {
+        let card = self.card(id)?;
+        view.instances.get(id).ok_or_else(|| match &card.status {
+            CardStatus::Failed(why) => Problem::unavailable(format!("plugin `{id}` could not be started: {why}")),
+            _ => Problem::unavailable(format!("plugin `{id}` is disabled by the configuration")),
+        })
     }
 }
 

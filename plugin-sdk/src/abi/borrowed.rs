@@ -4,7 +4,7 @@
 use std::{fmt, marker::PhantomData, mem, slice, str};
 
 use super::{AbiBytes, AbiMessage};
-use crate::{Message, time::Timestamp, update::InternedLabel};
+use crate::{Message, declare::InternedLabel, time::Timestamp};
 
 /// The raw JSON of a declared field, or nothing.
 #[repr(transparent)]

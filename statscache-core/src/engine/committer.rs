@@ -75,7 +75,7 @@ impl Committer {
     ) -> Result<Self, Corrupt> {
         let mut instances = BTreeMap::new();
         for ((_, namespace), delta) in namespaces.into_iter().zip(starting) {
-            let metrics = namespace.into_metric_views()?;
+            let metrics = MetricView::restore(namespace)?;
             let InstanceDelta { instance, ns, declaration, cursor, state, .. } = delta;
             instances.insert(instance, Arc::new(InstanceView { ns, declaration, cursor, state, metrics }));
         }

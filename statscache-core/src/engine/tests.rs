@@ -452,6 +452,6 @@ fn check(world: &World, view: &View, id: &str, accepted: &[Msg], context: &str) 
     let namespace = namespaces.remove(&instance.ns).expect("it is stored");
     assert_eq!(namespace.cursor, instance.cursor, "{context}: cursor of {id}");
     let stored =
-        InstanceView { metrics: namespace.into_metric_views().expect("sound"), ..InstanceView::clone(instance) };
+        InstanceView { metrics: MetricView::restore(namespace).expect("sound"), ..InstanceView::clone(instance) };
     assert_eq!(canonical(&stored), canonical(instance), "{context}: rows of {id}");
 }

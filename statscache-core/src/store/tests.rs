@@ -7,6 +7,7 @@ use crate::kind::CountRule;
 use crate::query::{self, Query};
 use crate::segment::Cell;
 use crate::series::SeriesTable;
+use crate::view::MetricView;
 use statscache_plugin_sdk::{Kind, Tiers};
 
 fn descriptor(name: &str, kind: Kind, dimensions: &[&str]) -> MetricDescriptor {
@@ -85,7 +86,7 @@ fn check_reopens(open: impl Fn() -> Box<dyn Backend>) {
     assert_eq!(first.last_commit(), Some(300));
     assert!(first.segments[0][&keys[2]].chunks().len() > 2);
     assert_eq!(*first.segments[0][&keys[0]], segment([(5, 0, 7)]));
-    let views = namespaces.remove(&1).expect("it is there").into_metric_views().expect("sound");
+    let views = MetricView::restore(namespaces.remove(&1).expect("it is there")).expect("sound");
     assert_eq!((views[0].series_count, views[0].version, views[1].series_count), (12_000, 300, 0));
     let day = Query { start: Some(Timestamp::from_secs(36 * 512 * 86_400)), end: Some(NOW), ..Query::default() };
     let before = query::run(&views[0], &day, NOW).expect("an answer");
@@ -106,7 +107,7 @@ fn check_reopens(open: impl Fn() -> Box<dyn Backend>) {
     let first = namespaces.remove(&1).expect("it is there");
     let commits: Vec<u64> = first.segments[0].keys().map(|key| key.commit).collect();
     assert_eq!(commits, [3, 4, 301, 2, 256], "every chunk of the old segment is gone");
-    let views = first.into_metric_views().expect("sound");
+    let views = MetricView::restore(first).expect("sound");
     assert_eq!(query::run(&views[0], &day, NOW), Ok(before));
 }
 

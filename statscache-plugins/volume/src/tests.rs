@@ -1,3 +1,5 @@
+use std::io::Write as _;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -140,7 +142,12 @@ fn shared() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let path = std::env::var_os("STATSCACHE_SHARED").map_or_else(beside, PathBuf::from).join("fedmsg");
     if !path.is_dir() {
-        eprintln!("SKIPPED: no reference data in {}; set STATSCACHE_SHARED to the folder that has it", path.display());
+        // Not eprintln: the test harness would swallow it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: no reference data in {}; set STATSCACHE_SHARED to the folder that has it",
+            path.display()
+        );
         return None;
     }
     Some(path)

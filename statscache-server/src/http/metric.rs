@@ -16,7 +16,7 @@ use statscache_core::{
 };
 use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution};
 
-use super::{AppState, params, plugins, problem::Problem, time};
+use super::{AppState, params, problem::Problem, time};
 
 /// Values of a metric: rows are flat objects with one entry for each column.
 #[derive(Serialize, JsonSchema)]
@@ -100,7 +100,7 @@ pub(super) async fn values(
     UrlQuery(parameters): UrlQuery<Vec<(String, String)>>,
 ) -> Result<Response, Problem> {
     let view = state.view.load_full();
-    let instance = plugins::instance(&state, &view, &id)?.clone();
+    let instance = state.instance(&view, &id)?.clone();
     let metric = instance.metric(&name).cloned().ok_or_else(|| unknown_metric(&id, &name, &instance))?;
     let now = state.clock.now();
     let query = params::read(&parameters, &metric.descriptor, state.rows_max, now)?;

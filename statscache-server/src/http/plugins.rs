@@ -128,7 +128,7 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<PluginList> {
 }
 
 pub(super) async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<PluginDto>, Problem> {
-    Ok(Json(dto(card(&state, &id)?, &state.view.load())))
+    Ok(Json(dto(state.card(&id)?, &state.view.load())))
 }
 
 /// Schemas of an instance: of its configuration, and of what its metrics answer.
@@ -141,7 +141,7 @@ pub(super) struct Schemas {
 }
 
 pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Schemas>, Problem> {
-    let card = card(&state, &id)?;
+    let card = state.card(&id)?;
     let view = state.view.load();
     let metrics = view.instances.get(&id).map_or(&[][..], |instance| &instance.metrics);
     let answers = metrics.iter().map(|metric| {
@@ -150,23 +150,6 @@ pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>
     });
     let config = card.manifest.as_ref().map_or(Value::Null, |manifest| manifest.config_schema.clone());
     Ok(Json(Schemas { config, answers: answers.collect() }))
-}
-
-fn card<'s>(state: &'s AppState, id: &str) -> Result<&'s InstanceCard, Problem> {
-    let position = state.card_of.get(id).ok_or_else(|| {
-        let ids: Vec<&str> = state.cards().iter().map(|card| card.id.as_str()).collect();
-        Problem::not_found(format!("there is no plugin `{id}`; there are: {}", ids.join(", ")))
-    })?;
-    Ok(&state.cards()[*position])
-}
-
-/// The instance with that id, if it was started.
-pub(super) fn instance<'v>(state: &AppState, view: &'v View, id: &str) -> Result<&'v Arc<InstanceView>, Problem> {
-    let card = card(state, id)?;
-    view.instances.get(id).ok_or_else(|| match &card.status {
-        CardStatus::Failed(why) => Problem::unavailable(format!("plugin `{id}` could not be started: {why}")),
-        _ => Problem::unavailable(format!("plugin `{id}` is disabled by the configuration")),
-    })
 }
 
 fn dto(card: &InstanceCard, view: &View) -> PluginDto {
