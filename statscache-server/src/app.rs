@@ -27,6 +27,10 @@ use crate::{
 /// How long stopping may take before it is given up.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long nothing may be published before `/readyz` says that something stands still; five commit
+/// intervals if that is longer.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
 /// A daemon that is ready to run: everything that can fail at start has not.
 pub struct App {
     listener: TcpListener,
@@ -80,7 +84,8 @@ impl App {
             disk: Disk::of(&config.data.dir),
         };
         let bus = SourceStats { endpoints, queue: sender.stats(), rejects };
-        let state = http::AppState::new(&shared, bus, cards, config.limits.query_rows_max);
+        let view_age_max = STANDSTILL.max(5 * config.data.commit_interval);
+        let state = http::AppState::new(&shared, bus, cards, config.limits.query_rows_max, view_age_max);
         Ok(Self {
             listener,
             address,

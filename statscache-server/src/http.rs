@@ -8,7 +8,7 @@ mod problem;
 mod status;
 mod time;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -43,11 +43,19 @@ pub struct AppState {
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
     rows_max: usize,
+    /// Without a new view for longer than that, something stands still.
+    view_age_max: Duration,
 }
 
 impl AppState {
     /// Puts it together.
-    pub fn new(shared: &Shared, bus: SourceStats, cards: Vec<InstanceCard>, rows_max: usize) -> Self {
+    pub fn new(
+        shared: &Shared,
+        bus: SourceStats,
+        cards: Vec<InstanceCard>,
+        rows_max: usize,
+        view_age_max: Duration,
+    ) -> Self {
         let mut card_of = HashMap::new();
         for (position, card) in cards.iter().enumerate() {
             let started = card.status == CardStatus::Started;
@@ -64,6 +72,7 @@ impl AppState {
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             rows_max,
+            view_age_max,
         }
     }
 

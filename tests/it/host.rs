@@ -414,3 +414,21 @@ fn a_plugin_of_the_operator_replaces_one_that_ships() {
     let list = daemon.json("/plugins");
     assert_eq!(list["plugins"].as_array().map(Vec::len), Some(1), "{list}");
 }
+
+#[test]
+fn a_plugin_that_does_not_return_is_seen_from_outside() {
+    let mut publisher = TestPublisher::start();
+    let setup = DaemonSetup::new().plugin(&test_library(HOSTILE)).instance("asked", "hostile", "{ mode = \"asked\" }");
+    let daemon = setup.endpoint(&publisher.address).start();
+    publisher.reaches(&daemon);
+    assert_eq!(daemon.get("/readyz").status, 200);
+    publisher.send(&Message::new("org.example.event").msg(json!({"do": "stall_ms", "n": 13_000})));
+    daemon.wait_until("says that it stands still", |daemon| {
+        let answer = daemon.get("/readyz");
+        answer.status == 503 && answer.json()["trouble"].to_string().contains("a plugin does not return")
+    });
+    // Readers are served on, and it recovers when the plugin does.
+    assert_eq!(daemon.get("/plugins/asked/seen").status, 200);
+    daemon.wait_until("goes on", |daemon| daemon.get("/readyz").status == 200);
+    daemon.wait_until("counts it", |daemon| total(daemon, "asked", "seen") >= 1);
+}

@@ -20,7 +20,7 @@ pub(super) fn read(
     let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
     let mut seen: Vec<&str> = Vec::new();
     for (name, value) in parameters {
-        if !name.starts_with(WHERE) && seen.contains(&name.as_str()) {
+        if !name.starts_with(WHERE) && name != "by" && seen.contains(&name.as_str()) {
             return Err(Problem::parameter(name, Some(value), "one value; it is given twice"));
         }
         seen.push(name);
@@ -31,7 +31,15 @@ pub(super) fn read(
             "step" if bucketed => {
                 query.step = Some(value.parse::<Resolution>().map_err(|error| bad(&error.to_string()))?);
             }
-            "by" => query.by = Some(read_by(value, metric).ok_or_else(|| bad(&dimensions(metric)))?),
+            "by" => {
+                let labels = read_by(value, metric).ok_or_else(|| bad(&dimensions(metric)))?;
+                let kept = query.by.get_or_insert_default();
+                for label in labels {
+                    if !kept.contains(&label) {
+                        kept.push(label);
+                    }
+                }
+            }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=rows_max).contains(limit));
                 query.limit = limit.ok_or_else(|| bad(&format!("a whole number from 1 to {rows_max}")))?;
@@ -56,17 +64,7 @@ fn add_filter(filters: &mut Vec<Filter>, dimension: usize, pattern: &str) {
 }
 
 fn read_by(value: &str, metric: &MetricDescriptor) -> Option<Vec<usize>> {
-    if value.is_empty() {
-        return Some(Vec::new());
-    }
-    let mut kept = Vec::new();
-    for label in value.split(',') {
-        let dimension = dimension(label.trim(), metric)?;
-        if !kept.contains(&dimension) {
-            kept.push(dimension);
-        }
-    }
-    Some(kept)
+    value.split(',').filter(|label| !label.is_empty()).map(|label| dimension(label.trim(), metric)).collect()
 }
 
 fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<Order> {

@@ -43,12 +43,29 @@ struct TroubleDto {
 
 /// It does its work: 503 and the reasons if not. A bus without publishers is not its fault.
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
-    let trouble: Vec<TroubleDto> =
+    let mut trouble: Vec<TroubleDto> =
         state.health.all().into_iter().map(|(part, detail)| TroubleDto { part: part.as_str(), detail }).collect();
+    if trouble.is_empty() {
+        trouble.extend(standstill(&state));
+    }
     let ready = trouble.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let (endpoints_connected, endpoints) = (state.bus.connected(), state.bus.endpoints.len());
     (status, Json(ReadyDto { ready, trouble, endpoints_connected, endpoints })).into_response()
+}
+
+/// No thread can report that a plugin does not return; that nothing is published any more, anybody sees.
+fn standstill(state: &AppState) -> Option<TroubleDto> {
+    let as_of = state.view.load().as_of;
+    let age = state.clock.now().micros().saturating_sub(as_of.micros());
+    let is_old = u128::try_from(age).is_ok_and(|age| age > state.view_age_max.as_micros());
+    is_old.then(|| TroubleDto {
+        part: "ingest",
+        detail: format!(
+            "nothing has been published since {}: a plugin does not return, or the disk does not answer",
+            time::rfc3339(as_of)
+        ),
+    })
 }
 
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
