@@ -8,6 +8,8 @@ pub const COUNT_ADD_MAX: i64 = 1 << 53;
 pub const UPDATES_PER_MESSAGE_MAX: usize = 10_000;
 /// Bytes of latest values that one message may set, together: as above.
 pub const UPDATE_BYTES_PER_MESSAGE_MAX: usize = 4 << 20;
+/// Arrays and objects inside each other in a latest value: what JSON readers of dashboards take.
+pub const VALUE_DEPTH_MAX: usize = 100;
 /// How far an event may lie in the future, microseconds: a day, for clocks and time zones that are
 /// wrong. Buckets beyond it would never be dropped, and one stamp from the year 9999 would be the
 /// watermark for ever; such messages take the time of their arrival and are counted.

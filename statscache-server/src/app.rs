@@ -157,7 +157,8 @@ fn open_journal(config: &Config) -> anyhow::Result<Journal> {
         retain_micros: micros(config.journal.age_max),
     };
     let path = config.data.dir.join("journal");
-    let (journal, recovery) = Journal::open_path(&path, settings).context("cannot open the journal")?;
+    let (journal, recovery) = Journal::open_path(&path, settings)
+        .with_context(|| format!("cannot use [data] dir {}", config.data.dir.display()))?;
     if recovery.is_clean() {
         tracing::info!(path = %path.display(), "{recovery}");
     } else {

@@ -10,7 +10,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::host::BundledPlugin;
+use crate::{config::ConfigError, host::BundledPlugin};
 
 /// Keeps statistics about a message bus ready to be read.
 #[derive(Parser)]
@@ -51,7 +51,9 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("statscache: {error:#}");
+            // Problems of a file begin with their place, as editors expect it.
+            let is_placed = matches!(error.downcast_ref(), Some(ConfigError::Problems { .. }));
+            eprintln!("{}{error:#}", if is_placed { "" } else { "statscache: " });
             ExitCode::FAILURE
         }
     }

@@ -28,7 +28,7 @@ use crate::{
     bus::SourceStats, clock::Clock, health::Health, host::CardStatus, host::InstanceCard, ingest::Shared,
     telemetry::Telemetry,
 };
-use connections::LimitedListener;
+use connections::{IDLE_MAX, LimitedListener};
 use problem::Problem;
 
 /// What all routes share. Cheap to clone.
@@ -124,7 +124,7 @@ pub async fn serve(
     connections_max: usize,
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let listener = LimitedListener::new(listener, connections_max);
+    let listener = LimitedListener::new(listener, connections_max, IDLE_MAX);
     let stop = async move {
         // An error means that nobody could stop us any more: stop, too.
         let _ = stopping.wait_for(|stop| *stop).await;

@@ -287,7 +287,7 @@ fn instances_that_fail_now_and_then() {
         ("huge-value", "running: 20 processed, 0 failed, 20 limited"),
         ("odd-value", "running: 20 processed, 0 failed, 0 limited"),
         ("odd-labels", "running: 20 processed, 0 failed, 0 limited"),
-        ("deep-value", "running: 20 processed, 0 failed, 0 limited"),
+        ("deep-value", "running: 20 processed, 0 failed, 20 limited"),
         ("far-times", "running: 20 processed, 0 failed, 0 limited"),
     ] {
         assert_eq!(state(&daemon, id), expect, "{id}");
@@ -307,7 +307,8 @@ fn instances_that_fail_now_and_then() {
     // What is JSON is served as it is, also what many parsers refuse.
     let odd = daemon.get("/plugins/odd-value/newest").body;
     assert!(odd.contains("\"big\": 1e400") && odd.contains("123456789012345678901234567890"), "{odd}");
-    assert!(daemon.get("/plugins/deep-value/newest").body.contains(&"[".repeat(1000)));
+    // Deeper than readers of JSON go.
+    assert_eq!(daemon.rows("/plugins/deep-value/newest"), [] as [Value; 0]);
     let rows = daemon.rows("/plugins/odd-labels/seen?start=now-1d&step=7d");
     let labels: Vec<&str> = rows.iter().filter_map(|row| row["topic"].as_str()).collect();
     for label in ["", " ", "\0", "\n", "\"", "a/b", "\u{202e}ıİ"] {

@@ -10,7 +10,7 @@ use statscache_plugin_sdk::{
 
 use crate::{
     kind::{LatestState, LatestValue},
-    limits::{COUNT_ADD_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX},
+    limits::{COUNT_ADD_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX, VALUE_DEPTH_MAX},
     series::{SeriesChunk, SeriesId, SeriesTable},
     store::{Cursor, NamespaceId},
     view::InstanceState,
@@ -183,13 +183,13 @@ impl Recorder {
             (Value::Add(n), Kind::Count) => {
                 return Err(format!("it adds {n} to `{}`; the most is 2^53", writer.name));
             }
-            (Value::Set(json), Kind::Latest { .. }) if json.len() <= self.limits.value_bytes => {
+            (Value::Set(json), Kind::Latest { .. }) if fits(json, self.limits.value_bytes) => {
                 let start = self.texts.len();
                 self.texts.push_str(json);
                 Change::Set(start..self.texts.len())
             }
             (Value::Set(_), Kind::Latest { .. }) => {
-                // The plugin repeats what the bus says: too long is no fault of its own.
+                // The plugin repeats what the bus says: too long or too deep is no fault of its own.
                 self.limited += 1;
                 return Ok(());
             }
@@ -234,6 +234,28 @@ fn resolve(
 fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
+}
+
+/// Whether a value is neither too long nor too deep.
+fn fits(json: &str, bytes_max: usize) -> bool {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    if json.len() > bytes_max {
+        return false;
+    }
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest <= VALUE_DEPTH_MAX
 }
 
 impl Sink for Recorder {
@@ -281,4 +303,18 @@ fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: &str)
     id.clone_into(&mut value.id);
     json.clone_into(&mut value.json);
     state.insert(place, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(fits(&nested(VALUE_DEPTH_MAX), 1000) && !fits(&nested(VALUE_DEPTH_MAX + 1), 1000));
+        let text = format!("{{\"a\": \"\\\"{}\"}}", "[".repeat(200));
+        assert!(fits(&text, 1000), "{text}");
+        assert!(fits("12345", 5) && !fits("12345", 4));
+    }
 }

@@ -73,7 +73,10 @@ impl Recovery {
 
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "journal holds sequences {} to {}", self.first, self.next.saturating_sub(1))?;
+        match self.next - self.first {
+            0 => write!(f, "journal is empty, the next sequence is {}", self.next)?,
+            _ => write!(f, "journal holds sequences {} to {}", self.first, self.next - 1)?,
+        }
         if let Some(cut) = &self.cut {
             let Cut { segment, at, bytes, sequence } = cut;
             write!(f, "\n{segment}: torn tail of {bytes} bytes cut at byte {at}, sequence {sequence}")?;

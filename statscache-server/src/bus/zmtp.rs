@@ -265,7 +265,10 @@ impl<'a> Retry<'a> {
         if self.failures.is_power_of_two() && !recent {
             self.last_logged = Some(Instant::now());
             let (endpoint, failures) = (self.link.status.endpoint(), self.failures);
-            tracing::warn!(endpoint, reason, failures, "bus endpoint lost; trying again");
+            match self.link.status.connects() {
+                0 => tracing::warn!(endpoint, reason, failures, "bus endpoint not reached yet; trying again"),
+                _ => tracing::warn!(endpoint, reason, failures, "bus endpoint lost; trying again"),
+            }
         }
         sleep(delay).await;
     }

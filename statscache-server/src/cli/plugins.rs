@@ -51,7 +51,11 @@ struct Metric {
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let url = format!("{}/plugins", args.url.trim_end_matches('/'));
-    let body = get(&url).await.with_context(|| format!("cannot read {url}; is the daemon running? see --url"))?;
+    let uri: Uri = url.parse().with_context(|| format!("--url {} is no URL", args.url))?;
+    if uri.scheme_str() != Some("http") {
+        bail!("--url {}: only http:// is spoken here", args.url);
+    }
+    let body = get(&uri).await.with_context(|| format!("cannot read {url}; is the daemon running? see --url"))?;
     let answer: Answer = serde_json::from_slice(&body).with_context(|| format!("{url} is not a statscache daemon"))?;
     let heads = ["ID", "VERSION", "STATE", "MESSAGES", "FAILED", "LAG", "METRICS", "SUMMARY"].map(str::to_owned);
     let mut rows = vec![heads];
@@ -89,11 +93,7 @@ fn print_table(rows: &[[String; 8]]) {
     }
 }
 
-async fn get(url: &str) -> anyhow::Result<Bytes> {
-    let uri: Uri = url.parse().context("not a URL")?;
-    if uri.scheme_str() != Some("http") {
-        bail!("only http:// is spoken here");
-    }
+async fn get(uri: &Uri) -> anyhow::Result<Bytes> {
     let authority = uri.authority().context("the URL names no host")?.clone();
     let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect(address).await?;

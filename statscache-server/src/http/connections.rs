@@ -1,11 +1,13 @@
 //! A listener that keeps at most so many connections open: beyond them, clients wait in the
-//! system's queue instead of taking memory.
+//! system's queue instead of taking memory. A connection on which nothing moves is closed, so that
+//! idle ones cannot keep the others out.
 
 use std::{
     io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::serve::Listener;
@@ -13,16 +15,21 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep},
 };
+
+/// Longer than dashboards leave between two polls.
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(75);
 
 pub(super) struct LimitedListener {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    idle_max: Duration,
 }
 
 impl LimitedListener {
-    pub(super) fn new(listener: TcpListener, connections_max: usize) -> Self {
-        Self { listener, permits: Arc::new(Semaphore::new(connections_max)) }
+    pub(super) fn new(listener: TcpListener, connections_max: usize, idle_max: Duration) -> Self {
+        Self { listener, permits: Arc::new(Semaphore::new(connections_max)), idle_max }
     }
 }
 
@@ -38,7 +45,8 @@ impl Listener for LimitedListener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%address, "no TCP_NODELAY: {error}");
         }
-        (Connection { stream, _permit: permit }, address)
+        let idle = Box::pin(sleep(self.idle_max));
+        (Connection { stream, idle, idle_max: self.idle_max, _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -49,18 +57,42 @@ impl Listener for LimitedListener {
 /// A connection; dropped, it makes room for another.
 pub(super) struct Connection {
     stream: TcpStream,
+    /// When it has been idle for too long.
+    idle: Pin<Box<Sleep>>,
+    idle_max: Duration,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// Passes on what the stream said; where something moved, it is not idle, and where nothing
+    /// does for too long, that is an error.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(done) => {
+                self.idle.as_mut().reset(Instant::now() + self.idle_max);
+                Poll::Ready(done)
+            }
+            Poll::Pending => match self.idle.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.watch(cx, polled)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.watch(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -68,7 +100,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.watch(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -81,5 +115,41 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn pair(idle_max: Duration) -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (connection, _) = LimitedListener::new(listener, 1, idle_max).accept().await;
+        (connection, client)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_is_left() {
+        let (mut connection, _client) = pair(Duration::from_millis(50)).await;
+        let error = connection.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn one_that_reads_nothing_is_left() {
+        let (mut connection, _client) = pair(Duration::from_millis(50)).await;
+        let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn one_that_goes_on_is_not() {
+        let (mut connection, mut client) = pair(Duration::from_secs(60)).await;
+        for byte in 0..10 {
+            client.write_u8(byte).await.unwrap();
+            assert_eq!(connection.read_u8().await.unwrap(), byte);
+        }
     }
 }
