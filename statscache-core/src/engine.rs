@@ -100,7 +100,8 @@ pub enum StartError {
 
 impl Engine {
     /// Puts journal, store and instances together. Instances whose fingerprint the store does not
-    /// know start in a fresh namespace at the journal's beginning, and what they had before goes.
+    /// know start in a fresh namespace at the journal's beginning; what they had before goes when the
+    /// journal no longer reaches back to it.
     pub fn start(
         mut journal: Journal,
         (store, namespaces): (Store, BTreeMap<NamespaceId, Namespace>),
@@ -307,7 +308,8 @@ impl Engine {
     }
 }
 
-/// Finds the namespace of each instance, or makes one; removes those that a new one replaces.
+/// Finds the namespace of each instance, or makes one. What a new one replaces is kept for as long
+/// as it could go on without a gap: an operator who takes a change back has the old numbers again.
 fn assign_namespaces(
     store: &Store,
     mut existing: BTreeMap<NamespaceId, Namespace>,
@@ -319,9 +321,15 @@ fn assign_namespaces(
     let mut batch = Batch::default();
     for spec in specs {
         let record = spec.namespace_record();
-        let known = existing.iter().find(|(_, namespace)| namespace.record == record).map(|(ns, _)| *ns);
+        let known = existing.iter().find(|(_, namespace)| namespace.record.counts_as(&record)).map(|(ns, _)| *ns);
         let (ns, namespace) = match known.and_then(|ns| existing.remove_entry(&ns)) {
-            Some(found) => found,
+            Some((ns, mut namespace)) => {
+                if namespace.record != record {
+                    batch.put_namespace(ns, &record);
+                    namespace.record = record;
+                }
+                (ns, namespace)
+            }
             None => {
                 let cursor = Cursor { next: first_sequence, ..Cursor::default() };
                 batch.put_namespace(next_ns, &record);
@@ -337,7 +345,8 @@ fn assign_namespaces(
         store.sync()?;
     }
     for (ns, namespace) in &existing {
-        if specs.iter().any(|spec| spec.id == namespace.record.instance) {
+        let is_replaced = specs.iter().any(|spec| spec.id == namespace.record.instance);
+        if is_replaced && namespace.cursor.next < first_sequence {
             store.remove_namespace(*ns)?;
         }
     }

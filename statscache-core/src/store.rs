@@ -55,6 +55,19 @@ pub struct NamespaceRecord {
     pub metrics: Vec<MetricDescriptor>,
 }
 
+impl NamespaceRecord {
+    /// Whether numbers of the one are numbers of the other: what people read about a metric may differ.
+    pub fn counts_as(&self, other: &Self) -> bool {
+        let counts = |metric: &MetricDescriptor| {
+            (metric.name.clone(), metric.kind, metric.dimensions.clone(), metric.tiers.clone())
+        };
+        self.instance == other.instance
+            && self.plugin == other.plugin
+            && self.fingerprint == other.fingerprint
+            && self.metrics.iter().map(counts).eq(other.metrics.iter().map(counts))
+    }
+}
+
 /// How far an instance has got, and what it did until there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {

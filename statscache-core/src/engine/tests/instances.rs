@@ -12,9 +12,8 @@ fn rows_of(world: &World, ns: u32) -> usize {
 }
 
 #[test]
-fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go() {
-    let journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
-    let world = World { journal, ..World::default() };
+fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go_with_it() {
+    let world = short_journal();
     let mut daemon = world.start(vec![sampler("main")], at(0));
     for message in some(0, 20) {
         daemon.send(&[message], at(0));
@@ -26,12 +25,63 @@ fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go() {
     drop(daemon);
     assert!(rows_of(&world, 1) > 2);
     let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
-    assert_eq!(rows_of(&world, 1), 0, "the old rows are gone");
+    assert!(rows_of(&world, 1) > 2, "kept, should the change be taken back");
     daemon.catch_up(at(0));
     let view = daemon.commit(at(0));
     check(&world, &view, "main", &some(0, 20)[left - 1..], "what the journal still has");
     let instance = &view.instances["main"];
     assert_eq!((instance.ns, instance.cursor.missed), (2, 0));
+    // The journal goes on until it does not reach back to the old rows any more.
+    send_and_retain(&mut daemon, 20);
+    drop(daemon);
+    world.start(vec![sampler_of("main", "2")], at(0));
+    assert_eq!(rows_of(&world, 1), 0, "the old rows are gone");
+}
+
+/// One that holds a few messages.
+fn short_journal() -> World {
+    let journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
+    World { journal, ..World::default() }
+}
+
+/// So many messages that nothing from before is left in a short journal.
+fn send_and_retain(daemon: &mut Daemon, first: u32) {
+    for message in some(first, 20) {
+        daemon.send(&[message], at(0));
+    }
+    daemon.commit(at(0));
+    daemon.engine.retain(at(0)).expect("the journal works");
+}
+
+#[test]
+fn a_change_that_is_taken_back_finds_the_old_numbers() {
+    let world = World::default();
+    for (fingerprint, first) in [("1", 0), ("2", 3), ("1", 6)] {
+        let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
+        daemon.catch_up(at(0));
+        daemon.send(&some(first, 3), at(0));
+        let view = daemon.commit(at(0));
+        check(&world, &view, "main", &some(0, first + 3), "everything once");
+        assert_eq!(view.instances["main"].ns, fingerprint.parse::<u32>().expect("a number"));
+    }
+}
+
+#[test]
+fn other_words_about_a_metric_are_no_other_metric() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 3), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    let (_, mut declaration) = create::<Sampler>("null").expect("it starts");
+    declaration.metrics[0].description = "better told".to_owned();
+    declaration.metrics[0].unit = "things".to_owned();
+    for _ in 0..2 {
+        let changed = spec("main", "1", declaration.clone(), Native(create::<Sampler>("null").expect("it starts").0));
+        let view = world.start(vec![changed], at(0)).committer.view();
+        check(&world, &view, "main", &some(0, 3), "nothing is counted anew");
+        assert_eq!(view.instances["main"].metrics[0].descriptor.unit, "things");
+    }
 }
 
 #[test]
@@ -45,7 +95,6 @@ fn other_metrics_are_another_namespace_too() {
     declaration.metrics[0].tiers = "1m for 2h".parse().expect("tiers");
     let changed = spec("main", "1", declaration, Native(plugin));
     let mut daemon = world.start(vec![changed], at(0));
-    assert_eq!(rows_of(&world, 1), 0);
     daemon.catch_up(at(0));
     assert_eq!(daemon.commit(at(0)).instances["main"].cursor.processed, 3);
 }
@@ -96,22 +145,25 @@ fn the_order_of_instances_does_not_matter() {
 #[test]
 fn a_removal_that_was_interrupted_is_finished_and_its_rest_is_never_taken_up() {
     let fresh = || {
-        let world = World::default();
-        let mut daemon = world.start(vec![sampler("main")], at(0));
-        for part in 0..5 {
-            daemon.send(&[Msg { kind: None, ..msg(part, i64::from(part) * 4000) }], at(0));
-            daemon.commit(at(0));
+        let world = short_journal();
+        for (fingerprint, first) in [("1", 0), ("2", 20)] {
+            let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
+            daemon.catch_up(at(0));
+            send_and_retain(&mut daemon, first);
         }
         world
     };
-    let accepted: Vec<Msg> = (0..5).map(|part| Msg { kind: None, ..msg(part, i64::from(part) * 4000) }).collect();
     let world = fresh();
     let before = world.backend.operations();
-    world.start(vec![sampler_of("main", "2")], at(0));
+    let daemon = world.start(vec![sampler_of("main", "2")], at(0));
     let operations = world.backend.operations() - before;
     assert!(operations > 4, "{operations}");
+    let kept = some(0, 40)[daemon.engine.journal.first_sequence() as usize - 1..].to_vec();
+    let counted = daemon.committer.view().instances["main"].cursor.processed;
+    drop(daemon);
     for operation in 0..operations {
-        for (fingerprint, what) in [("1", "the old one is configured again"), ("2", "the new one stays configured")] {
+        for (fingerprint, namespaces_left) in [("1", 2), ("2", 1)] {
+            let what = format!("interrupted after {operation}, then {fingerprint}");
             let world = fresh();
             world.backend.fail_after(operation);
             world.try_start(vec![sampler_of("main", "2")], at(0)).err().expect("interrupted");
@@ -119,9 +171,16 @@ fn a_removal_that_was_interrupted_is_finished_and_its_rest_is_never_taken_up() {
             let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
             daemon.catch_up(at(0));
             let view = daemon.commit(at(0));
-            check(&world, &view, "main", &accepted, &format!("interrupted after {operation}, {what}"));
+            let instance = &view.instances["main"];
+            // Configured again before its removal began, the old one goes on with what it had.
+            if fingerprint == "1" && instance.ns != 1 {
+                check(&world, &view, "main", &kept, &what);
+            }
+            if fingerprint == "2" {
+                assert_eq!((instance.ns, instance.cursor.processed), (2, counted), "{what}");
+            }
             let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1;
-            assert_eq!(namespaces.len(), 1, "interrupted after {operation}, {what}");
+            assert_eq!(namespaces.len(), namespaces_left, "{what}");
         }
     }
 }
