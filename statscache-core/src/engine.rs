@@ -4,7 +4,7 @@
 //! them to the instances that are up to date; the others catch up from the journal, each from its
 //! own cursor. Deltas gather in memory until [`Engine::take_commit`] hands them, with the cursors
 //! that belong to them, to the [`Committer`], which may run on another thread: it makes them
-//! durable in one write and publishes the next [`View`].
+//! durable in one write and publishes the next [`crate::view::View`].
 //!
 //! The engine reads no state: what a message does to a metric is a delta, whatever was there
 //! before. So a crash loses nothing but deltas whose messages the journal still has.

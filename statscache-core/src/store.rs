@@ -1,6 +1,6 @@
 //! State on disk: what is a row, and what is one commit. One commit is one atomic write.
 //!
-//! | row | key ([`keys`]) | value |
+//! | row | key (`keys.rs`) | value |
 //! |---|---|---|
 //! | format | `F` | version, u32 |
 //! | namespace: state of one instance under one configuration | `N` ns | JSON [`NamespaceRecord`] |

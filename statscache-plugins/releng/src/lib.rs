@@ -2,7 +2,7 @@
 //!
 //! Four sub-logs share one metric: composes of rawhide and branched, updates that reached the
 //! master mirror, cloud images at Amazon, appliances and live images. Each is a function from a
-//! message to an [`Entry`]; a message that is not of the expected shape makes none.
+//! message to an `Entry`; a message that is not of the expected shape makes none.
 
 use std::borrow::Cow;
 
