@@ -13,8 +13,17 @@
 //!   `create` and `destroy` once each. The daemon's callbacks are for the calling thread, during
 //!   the call.
 //! * **Panics** (or C++ exceptions) never leave a function: return [`AbiStatus::PANICKED`].
-//! * **Growth.** Structs grow at the end only, and carry their size: a reader uses no field that
-//!   lies beyond it. [`ABI_VERSION`] changes only when that is not enough.
+//! * **Growth.** [`AbiLibrary`], [`AbiPlugin`], [`AbiUpdates`] and [`AbiUpdate`] may become longer
+//!   within version 1, at the end only. Each says its size, which is never less than `ABI1_…_SIZE`.
+//!   A reader asks for that size, not for the size of its own type, and looks at `size` again
+//!   before it reads a field that version 1 did not have. So that nothing else compiles, the types
+//!   here stay those of version 1: later fields are those of a type around it, `#[repr(C)] struct
+//!   AbiPluginV2 { v1: AbiPlugin, … }`, to which a pointer is cast once `size` allows it.
+//! * **Frozen** are [`AbiBytes`], [`AbiSink`] and [`AbiMessage`], which cross by value, in arrays, or
+//!   are used in place: they have this layout in all of version 1, and a message's `size` is
+//!   [`ABI1_MESSAGE_SIZE`]. What is to be known of a message beyond that is asked for, through a
+//!   function at the end of [`AbiUpdates`], or comes with one at the end of [`AbiPlugin`].
+//! * [`ABI_VERSION`] changes only when all that is not enough.
 //! * All text is UTF-8. A null pointer stands for absence, never for an empty text.
 
 use std::{ffi::c_void, mem};
@@ -37,7 +46,24 @@ pub const MAGIC: [u8; 8] = *b"statsplg";
 /// Name of the exported static, ending in NUL.
 pub const SYMBOL: &[u8] = b"STATSCACHE_PLUGINS\0";
 
-/// Borrowed bytes.
+/// Least [`AbiLibrary::size`], for ever; like the others, it is what version 1 began with.
+pub const ABI1_LIBRARY_SIZE: usize = first_size(48, mem::size_of::<AbiLibrary>());
+/// Least [`AbiPlugin::size`], for ever.
+pub const ABI1_PLUGIN_SIZE: usize = first_size(72, mem::size_of::<AbiPlugin>());
+/// [`AbiMessage::size`], for ever: messages are frozen.
+pub const ABI1_MESSAGE_SIZE: usize = first_size(80, mem::size_of::<AbiMessage>());
+/// Least [`AbiUpdate::size`], for ever.
+pub const ABI1_UPDATE_SIZE: usize = first_size(56, mem::size_of::<AbiUpdate>());
+/// Least [`AbiUpdates::size`], for ever.
+pub const ABI1_UPDATES_SIZE: usize = first_size(24, mem::size_of::<AbiUpdates>());
+
+/// The number where pointers have 64 bits. Elsewhere sizes depend on alignment, and what holds is that the types here
+/// stay as they are.
+const fn first_size(with_64_bits: usize, elsewhere: usize) -> usize {
+    if cfg!(target_pointer_width = "64") { with_64_bits } else { elsewhere }
+}
+
+/// Borrowed bytes. Frozen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiBytes {
@@ -62,7 +88,7 @@ impl AbiBytes {
     }
 }
 
-/// Where a plugin pushes text: errors, manifests, declarations. Called at most once per call.
+/// Where a plugin pushes text: errors, manifests, declarations. Called at most once per call. Frozen.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiSink {
@@ -86,11 +112,11 @@ impl AbiStatus {
     pub const PANICKED: Self = Self(2);
 }
 
-/// One message.
+/// One message. Frozen: a plugin uses it in place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiMessage {
-    /// `size_of::<AbiMessage>()` of the daemon.
+    /// [`ABI1_MESSAGE_SIZE`].
     pub size: usize,
     /// Topic.
     pub topic: AbiBytes,
@@ -115,7 +141,7 @@ pub const TAG_SET: u32 = 2;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiUpdate {
-    /// `size_of::<AbiUpdate>()` of the plugin.
+    /// Its size in the plugin, at least [`ABI1_UPDATE_SIZE`].
     pub size: u32,
     /// What it says: `TAG_…`.
     pub tag: u32,
@@ -137,7 +163,7 @@ pub struct AbiUpdate {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiUpdates {
-    /// `size_of::<AbiUpdates>()` of the daemon.
+    /// Its size in the daemon, at least [`ABI1_UPDATES_SIZE`].
     pub size: usize,
     /// Goes back to `update` as it is.
     pub context: *mut c_void,
@@ -149,7 +175,7 @@ pub struct AbiUpdates {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct AbiPlugin {
-    /// `size_of::<AbiPlugin>()` of the plugin.
+    /// Its size in the plugin, at least [`ABI1_PLUGIN_SIZE`].
     pub size: u32,
     /// See `Plugin::STATE_VERSION`.
     pub state_version: u32,
@@ -181,7 +207,7 @@ pub struct AbiLibrary {
     pub magic: [u8; 8],
     /// [`ABI_VERSION`] of the library. What follows is laid out as that version says.
     pub abi: u32,
-    /// `size_of::<AbiLibrary>()` of the library.
+    /// Its size in the library, at least [`ABI1_LIBRARY_SIZE`].
     pub size: u32,
     /// Version of the SDK it was built with, for messages.
     pub sdk: AbiBytes,
@@ -191,22 +217,22 @@ pub struct AbiLibrary {
     pub plugin_count: usize,
 }
 
-// The layout is the contract: a change here is a new ABI version, not an edit.
+// The layout is the contract. These types are version 1 for ever: what comes later goes into types around them.
 #[cfg(target_pointer_width = "64")]
 const _: () = {
     assert!(mem::size_of::<AbiBytes>() == 16);
     assert!(mem::size_of::<AbiSink>() == 16);
-    assert!(mem::size_of::<AbiMessage>() == 80);
+    assert!(mem::size_of::<AbiMessage>() == ABI1_MESSAGE_SIZE);
     assert!(mem::offset_of!(AbiMessage, time) == 40);
     assert!(mem::offset_of!(AbiMessage, fields) == 64);
-    assert!(mem::size_of::<AbiUpdate>() == 56);
+    assert!(mem::size_of::<AbiUpdate>() == ABI1_UPDATE_SIZE);
     assert!(mem::offset_of!(AbiUpdate, labels) == 16);
     assert!(mem::offset_of!(AbiUpdate, text) == 40);
-    assert!(mem::size_of::<AbiUpdates>() == 24);
-    assert!(mem::size_of::<AbiPlugin>() == 72);
+    assert!(mem::size_of::<AbiUpdates>() == ABI1_UPDATES_SIZE);
+    assert!(mem::size_of::<AbiPlugin>() == ABI1_PLUGIN_SIZE);
     assert!(mem::offset_of!(AbiPlugin, id) == 8);
     assert!(mem::offset_of!(AbiPlugin, manifest) == 40);
-    assert!(mem::size_of::<AbiLibrary>() == 48);
+    assert!(mem::size_of::<AbiLibrary>() == ABI1_LIBRARY_SIZE);
     assert!(mem::offset_of!(AbiLibrary, abi) == 8);
     assert!(mem::offset_of!(AbiLibrary, plugins) == 32);
 };

@@ -2,7 +2,7 @@
 
 /// Exports plugins from a `cdylib`: one C static and no logic. Use it once per library.
 ///
-/// ```ignore
+/// ```text
 /// export_plugins!(TopicVolume, TopicNewest);
 /// ```
 #[macro_export]

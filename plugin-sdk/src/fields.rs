@@ -21,6 +21,8 @@ pub struct FieldSet {
 struct Node {
     slot: Option<usize>,
     children: Vec<(Box<str>, usize)>,
+    /// Children whose keys are positions in an array, with those.
+    elements: Vec<(usize, usize)>,
     /// All slots below, to be emptied when the key comes a second time.
     below: Vec<usize>,
 }
@@ -57,6 +59,7 @@ impl FieldSet {
                 None => {
                     let child = self.nodes.len();
                     self.nodes.push(Node::default());
+                    self.nodes[at].elements.extend(position(&word).map(|position| (position, child)));
                     self.nodes[at].children.push((word.into(), child));
                     child
                 }
@@ -173,9 +176,9 @@ impl<'b> Visitor<'b> for Walk<'_, 'b> {
 
     fn visit_seq<A: SeqAccess<'b>>(mut self, mut seq: A) -> Result<(), A::Error> {
         for position in 0_usize.. {
-            let node = &self.set.nodes[self.node];
-            let child = node.children.iter().find(|(key, _)| is_position(key, position));
-            let more = match child.map(|(_, child)| *child) {
+            let elements = &self.set.nodes[self.node].elements;
+            let child = elements.iter().find(|(at, _)| *at == position).map(|(_, child)| *child);
+            let more = match child {
                 Some(child) => seq.next_element_seed(self.child(child))?.is_some(),
                 None => seq.next_element::<IgnoredAny>()?.is_some(),
             };
@@ -206,8 +209,9 @@ impl<'b> Visitor<'b> for Walk<'_, 'b> {
     }
 }
 
-fn is_position(key: &str, position: usize) -> bool {
-    key.parse() == Ok(position) && (key == "0" || !key.starts_with(['0', '+']))
+/// The position that a key of a pointer means in an array: a number without leading zeros.
+fn position(key: &str) -> Option<usize> {
+    key.parse().ok().filter(|_| key == "0" || !key.starts_with(['0', '+']))
 }
 
 /// Which child of a node a key leads to. Keys are compared as bytes: half a character (a lone

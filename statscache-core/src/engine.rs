@@ -15,7 +15,7 @@ mod delta;
 mod instance;
 mod router;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use statscache_plugin_sdk::{Message, Timestamp, abi::FieldValue, host::FieldSet};
 
@@ -27,7 +27,7 @@ pub use instance::{Failure, InstanceSpec, Processor};
 use crate::{
     bytes::Corrupt,
     identity::DedupeWindow,
-    journal::{Gap, Journal, JournalError, JournalStats, Record, SyncTicket},
+    journal::{Chunk, Gap, Journal, JournalError, JournalStats, Reader, Record, SyncTicket},
     limits::Limits,
     store::{Batch, Cursor, Namespace, NamespaceId, Store, StoreError},
 };
@@ -63,6 +63,9 @@ pub struct Engine {
     commit: u64,
     /// Scratch, kept from batch to batch.
     slots: Vec<Slot>,
+    /// Reads for instances that lag, and whose turn it is.
+    reader: Reader,
+    turn: usize,
     ahead: Option<Gap>,
 }
 
@@ -124,6 +127,7 @@ impl Engine {
         for (spec, (ns, namespace)) in specs.into_iter().zip(&namespaces) {
             instances.push(Instance::new(spec, *ns, namespace, &mut fields, &limits)?);
         }
+        let reader = journal.reader(journal.first_sequence());
         let mut engine = Self {
             window: recent_identities(&journal, &limits, now)?,
             router: Router::new(instances.iter().map(|instance| instance.declaration.topics.clone()).collect()),
@@ -134,6 +138,8 @@ impl Engine {
             counters: Counters::default(),
             commit,
             slots: Vec::new(),
+            reader,
+            turn: 0,
             ahead,
         };
         let deltas = engine.take_deltas();
@@ -204,58 +210,63 @@ impl Engine {
         offered
     }
 
-    /// Reads at most about `max_bytes` of the journal for the instances that lag furthest behind.
+    /// Reads at most about `max_bytes` of the journal for instances that lag. Those at different
+    /// places take turns, so that one with a long way to go holds up nobody who is nearly there.
     /// False when every instance is up to date.
     pub fn catch_up(&mut self, max_bytes: usize, now: Timestamp) -> Result<bool, JournalError> {
         let head = self.journal.stats().next;
         let lagging = self.instances.iter().filter(|instance| instance.is_running() && instance.cursor.next < head);
-        let Some(from) = lagging.map(|instance| instance.cursor.next).min() else { return Ok(false) };
-        let mut reader = self.journal.reader(from);
-        let chunk = reader.next_chunk(max_bytes)?;
+        let places: BTreeSet<u64> = lagging.map(|instance| instance.cursor.next).collect();
+        let Some(from) = places.iter().nth(self.turn % places.len().max(1)) else { return Ok(false) };
+        self.turn = self.turn.wrapping_add(1);
+        self.reader.seek(*from);
+        let chunk = self.reader.next_chunk(max_bytes)?;
         if let Some(gap) = chunk.gap() {
             for instance in &mut self.instances {
                 instance.skip(gap.first, gap.last);
             }
         }
-        let mut slots = Vec::new();
+        let has_moved = !chunk.is_empty() || chunk.gap().is_some();
+        self.fold_chunk(&chunk, now);
+        self.reader.recycle(chunk);
+        // Nothing to read although the journal says otherwise: do not spin on it.
+        Ok(has_moved)
+    }
+
+    /// Hands the messages of a chunk to the instances whose turn they are.
+    fn fold_chunk(&mut self, chunk: &Chunk, now: Timestamp) {
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
         let mut found = Vec::new();
-        let mut admitted = Vec::with_capacity(chunk.len());
-        for (_, record) in chunk.iter() {
+        for (sequence, record) in chunk.iter() {
             let received = Timestamp::from_micros(record.received);
             // It was admitted before, by the same rules or by those of an earlier version.
             let read = self.admission.read((record.topic, record.body), received, &mut slots, &mut found);
-            admitted.push(read.ok().map(|message| Admitted {
-                time: Timestamp::from_micros(record.time),
-                identity: record.identity,
-                ..message
-            }));
-        }
-        let first = chunk.first_sequence();
-        for (sequence, message) in (first..).zip(&admitted) {
-            if let Some(message) = message {
+            let (time, identity) = (Timestamp::from_micros(record.time), record.identity);
+            if let Ok(message) = read {
+                let message = Admitted { time, identity, ..message };
                 for index in self.router.route(message.topic) {
                     let instance = &mut self.instances[usize::from(*index)];
                     if instance.is_running() && instance.cursor.next == sequence {
-                        instance.process((sequence, message), &slots, now, self.limits.quarantine_after);
+                        instance.process((sequence, &message), &slots, now, self.limits.quarantine_after);
                     }
                 }
             }
-            let newest = message.as_ref().map(|message| message.time);
             for instance in self.instances.iter_mut().filter(|instance| instance.cursor.next == sequence) {
-                instance.reach(sequence + 1, newest);
+                instance.reach(sequence + 1, Some(time));
             }
+            slots.clear();
         }
-        if admitted.is_empty() && chunk.gap().is_none() {
-            // Nothing to read although the journal says otherwise: do not spin on it.
-            return Ok(false);
-        }
-        Ok(true)
+        self.slots = slots;
     }
 
     /// Hands over everything since the last commit. Call it about once a second, whether or not
     /// something came in: the view says as of when it is.
     pub fn take_commit(&mut self, now: Timestamp) -> PendingCommit {
         self.commit += 1;
+        for instance in &mut self.instances {
+            instance.taken = instance.cursor.next;
+        }
         PendingCommit {
             number: self.commit,
             now,
@@ -265,14 +276,24 @@ impl Engine {
         }
     }
 
-    /// Drops what the journal keeps no longer; says how many segments.
-    pub fn retain(&mut self, now: Timestamp) -> Result<usize, JournalError> {
-        Ok(self.journal.retain(now.micros())?.len())
+    /// The commit that was taken last is written.
+    pub fn commit_written(&mut self) {
+        for instance in &mut self.instances {
+            instance.committed = instance.taken;
+        }
     }
 
-    /// Cells that wait for the next commit: what its memory is about.
-    pub fn pending_cells(&self) -> usize {
-        self.instances.iter().map(Instance::pending_cells).sum()
+    /// Drops what the journal keeps no longer; says how many segments. What an instance has folded
+    /// and no commit holds yet stays, however large the journal gets: a crash would lose it.
+    pub fn retain(&mut self, now: Timestamp) -> Result<usize, JournalError> {
+        let uncommitted = self.instances.iter().filter(|instance| instance.committed < instance.cursor.next);
+        let keep_from = uncommitted.map(|instance| instance.committed).min().unwrap_or(u64::MAX);
+        Ok(self.journal.retain(now.micros(), keep_from)?.len())
+    }
+
+    /// Memory of what waits for the next commit, about.
+    pub fn pending_bytes(&self) -> usize {
+        self.instances.iter().map(Instance::pending_bytes).sum()
     }
 
     /// Sequences that the state has seen and the journal did not hold when they were put together:
@@ -321,7 +342,15 @@ fn assign_namespaces(
     let mut batch = Batch::default();
     for spec in specs {
         let record = spec.namespace_record();
-        let known = existing.iter().find(|(_, namespace)| namespace.record.counts_as(&record)).map(|(ns, _)| *ns);
+        let known = existing.iter().find(|(_, namespace)| namespace.record.counts_as(&record));
+        // One that was replaced and could not go on without a gap is not taken up again.
+        let known = known.filter(|(_, namespace)| {
+            let newer = |other: &Namespace| {
+                other.record.instance == record.instance && other.cursor.next > namespace.cursor.next
+            };
+            namespace.cursor.next >= first_sequence || !existing.values().any(newer)
+        });
+        let known = known.map(|(ns, _)| *ns);
         let (ns, namespace) = match known.and_then(|ns| existing.remove_entry(&ns)) {
             Some((ns, mut namespace)) => {
                 if namespace.record != record {

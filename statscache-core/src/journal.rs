@@ -295,13 +295,16 @@ impl Journal {
 
     /// Drops the oldest segments: while there are too many bytes, and while the newest record in
     /// them was received more than [`JournalConfig::retain_micros`] before `now`. Never the last
-    /// segment, however old: it holds the place.
-    pub fn retain(&mut self, now: i64) -> Result<Vec<Dropped>, JournalError> {
+    /// segment, however old: it holds the place. Never a segment with `keep_from` or what follows it.
+    pub fn retain(&mut self, now: i64, keep_from: u64) -> Result<Vec<Dropped>, JournalError> {
         let mut dropped = Vec::new();
         let segments = self.shared.segments();
         let mut bytes: u64 = segments.iter().map(|segment| segment.extent().bytes).sum();
         for segment in segments.iter().take(segments.len().saturating_sub(1)) {
             let extent = segment.extent();
+            if extent.next > keep_from {
+                break;
+            }
             let reason = if bytes > self.config.retain_bytes {
                 DropReason::Size
             } else if now.saturating_sub(self.newest_in(segment)?) > self.config.retain_micros {

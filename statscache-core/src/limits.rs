@@ -24,9 +24,14 @@ pub const CHUNK_BYTES: usize = 16 * 1024;
 /// Buckets of one partition: retention drops whole partitions, so one must be short against what
 /// a tier keeps; segments of one partition are merged, so it must not be tiny.
 pub const PARTITION_BUCKETS: i64 = 512;
-/// Cells that a query may visit before it is refused: a fraction of a second of one core, and at
-/// most some hundred megabytes if each becomes a row of its own.
+/// Cells that a query may visit before it is refused: half a second of one core. It is told from the
+/// bytes, of which a cell takes two at least, before any is visited.
 pub const QUERY_CELLS_MAX: u64 = 10_000_000;
+/// Rows that a query may find before `limit` chooses among them: a hundred megabytes, since a row
+/// gets its labels only when it is chosen.
+pub const QUERY_ROWS_MAX: usize = 1_000_000;
+/// Patterns in the filters of one query: each is compared with every label of its dimension.
+pub const QUERY_PATTERNS_MAX: usize = 32;
 
 /// Bounds that operators set.
 #[derive(Clone, Debug, PartialEq, Eq)]

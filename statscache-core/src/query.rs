@@ -3,9 +3,12 @@
 //! Ranges are half-open, and rows are whole steps: a step is in the answer if it starts before `end`
 //! and ends after `start`, with everything in it, whichever tier it is added up from. Buckets that
 //! their tier keeps no longer are not, even while their partition is there: late events no longer
-//! reach them, so their numbers may be too small.
+//! reach them, so their numbers may be too small. Neither are steps of which only a part is kept; the
+//! answer's `start` says from where on it is whole.
 
 mod select;
+
+use std::collections::{HashMap, hash_map::Entry};
 
 use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::{Kind, Resolution, Tier, Tiers, Timestamp};
@@ -14,7 +17,7 @@ use crate::{
     bucket,
     bytes::Corrupt,
     kind::{CountRule, LatestRule, LatestState, Rule},
-    limits::QUERY_CELLS_MAX,
+    limits::{QUERY_CELLS_MAX, QUERY_ROWS_MAX},
     segment::Segment,
     view::{MetricView, TierView},
 };
@@ -76,7 +79,8 @@ pub enum OrderBy {
 /// What the view says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// First instant that was looked at; `None`: from the beginning.
+    /// First instant that was looked at, later than asked if the tier keeps less; `None`: from the
+    /// beginning.
     pub start: Option<Timestamp>,
     /// First instant that was not looked at.
     pub end: Timestamp,
@@ -145,6 +149,11 @@ pub enum QueryError {
         /// How many, about.
         cells: u64,
     },
+    /// It would fill the memory, whatever its limit.
+    #[error(
+        "more than {QUERY_ROWS_MAX} rows were found before `limit` could choose among them; ask for fewer labels with filters, merge labels with `by`, or ask for a shorter range or a coarser step"
+    )]
+    TooManyRows,
     /// The view does not read: a defect of this program or of the memory.
     #[error("the view is damaged")]
     Damaged(#[from] Corrupt),
@@ -152,69 +161,67 @@ pub enum QueryError {
 
 /// Answers the question; `now` decides what open ends mean.
 pub fn run(view: &MetricView, query: &Query, now: Timestamp) -> Result<Answer, QueryError> {
-    let groups = Groups::new(view, &query.filters, query.by.as_deref())?;
-    let mut answer = match view.descriptor.kind {
-        Kind::Count => buckets(CountRule, view, query, &groups, now, RowValue::Number)?,
-        Kind::Latest { n } => latest(LatestRule { n }, view, query, &groups, now)?,
-    };
-    sort(&mut answer.rows, query.order, &answer.dimensions);
-    answer.truncated = answer.rows.len() > query.limit;
-    answer.rows.truncate(query.limit);
-    Ok(answer)
+    run_bounded(view, query, now, QUERY_ROWS_MAX)
 }
 
-fn buckets<R: Rule>(
-    rule: R,
+fn run_bounded(view: &MetricView, query: &Query, now: Timestamp, rows_max: usize) -> Result<Answer, QueryError> {
+    let groups = Groups::new(view, &query.filters, query.by.as_deref())?;
+    match view.descriptor.kind {
+        Kind::Count => buckets(CountRule, view, query, groups, now, rows_max),
+        Kind::Latest { n } => latest(LatestRule { n }, view, query, groups, now, rows_max),
+    }
+}
+
+fn buckets(
+    rule: CountRule,
     view: &MetricView,
     query: &Query,
-    groups: &Groups,
+    groups: Groups,
     now: Timestamp,
-    to_value: impl Fn(R::State) -> RowValue,
+    rows_max: usize,
 ) -> Result<Answer, QueryError> {
     let plan = plan(&view.descriptor.tiers, query, now)?;
     let segments = plan.segments(&view.tiers[plan.tier_number]);
     check_cost(&segments)?;
-    let mut cells: FxHashMap<(u32, Timestamp), R::State> = FxHashMap::default();
+    let mut cells: FxHashMap<(u32, Timestamp), i64> = FxHashMap::default();
     for (partition, segment) in segments {
+        let mut is_full = false;
         segment.for_each(
             rule,
             |series| groups.of(series).is_some(),
             |cell| {
                 let start = bucket::start_of(partition, cell.place, plan.tier.resolution);
-                if start < plan.start || start >= plan.end || !bucket::is_kept(plan.tier, start, now) {
+                if start < plan.start || start >= plan.end {
                     return;
                 }
                 let Some(group) = groups.of(cell.series) else { return };
+                let has_room = cells.len() < rows_max;
                 match cells.entry((group, start.floor(plan.step))) {
-                    std::collections::hash_map::Entry::Occupied(kept) => rule.merge(kept.into_mut(), cell.state),
-                    std::collections::hash_map::Entry::Vacant(free) => {
+                    Entry::Occupied(kept) => rule.merge(kept.into_mut(), cell.state),
+                    Entry::Vacant(free) if has_room => {
                         free.insert(cell.state);
                     }
+                    Entry::Vacant(_) => is_full = true,
                 }
             },
         )?;
+        if is_full {
+            return Err(QueryError::TooManyRows);
+        }
     }
-    let rows = cells.into_iter().map(|((group, time), state)| Row {
-        time,
-        labels: groups.labels(group),
-        value: to_value(state),
-    });
-    Ok(Answer {
-        start: Some(plan.start),
-        end: plan.end,
-        step: Some(plan.step),
-        dimensions: groups.dimensions.clone(),
-        rows: rows.collect(),
-        truncated: false,
-    })
+    let found = cells.into_iter().map(|((group, time), value)| Found { group, time, value }).collect();
+    let (rows, truncated) = choose(found, &groups, query, RowValue::Number);
+    let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
+    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, truncated })
 }
 
 fn latest(
     rule: LatestRule,
     view: &MetricView,
     query: &Query,
-    groups: &Groups,
+    groups: Groups,
     now: Timestamp,
+    rows_max: usize,
 ) -> Result<Answer, QueryError> {
     if query.step.is_some() {
         return Err(QueryError::NoBuckets);
@@ -227,6 +234,7 @@ fn latest(
     let segments: Vec<_> = view.tiers[0].partitions.values().flatten().map(|(_, segment)| (0, &**segment)).collect();
     check_cost(&segments)?;
     let mut cells: FxHashMap<u32, LatestState> = FxHashMap::default();
+    let mut count = 0_usize;
     for (_, segment) in segments {
         segment.for_each(
             rule,
@@ -236,19 +244,67 @@ fn latest(
                 // First the range, then the cut: what is outside must not push out what is inside.
                 let mut state = cell.state;
                 state.retain(|value| (start..end).contains(&value.time));
-                rule.merge(cells.entry(group).or_default(), state);
+                if state.is_empty() || count > rows_max {
+                    return;
+                }
+                let kept = cells.entry(group).or_default();
+                count -= kept.len();
+                rule.merge(kept, state);
+                count += kept.len();
             },
         )?;
-    }
-    let mut rows = Vec::new();
-    for (group, state) in cells {
-        for value in state {
-            let labels = groups.labels(group);
-            rows.push(Row { time: value.time, labels, value: RowValue::Latest { json: value.json, id: value.id } });
+        if count > rows_max {
+            return Err(QueryError::TooManyRows);
         }
     }
+    let mut found = Vec::with_capacity(count);
+    for (group, state) in cells {
+        found.extend(state.into_iter().map(|value| Found { group, time: value.time, value: (value.json, value.id) }));
+    }
+    let (rows, truncated) = choose(found, &groups, query, |(json, id)| RowValue::Latest { json, id });
     let end = query.end.unwrap_or(now);
-    Ok(Answer { start: query.start, end, step: None, dimensions: groups.dimensions.clone(), rows, truncated: false })
+    Ok(Answer { start: query.start, end, step: None, dimensions: groups.dimensions, rows, truncated })
+}
+
+/// What may become a row.
+struct Found<V> {
+    group: u32,
+    time: Timestamp,
+    value: V,
+}
+
+/// The first `limit` in order, and whether there were more. Only they are sorted and get labels.
+fn choose<V: Ord>(
+    mut found: Vec<Found<V>>,
+    groups: &Groups,
+    query: &Query,
+    to_value: impl Fn(V) -> RowValue,
+) -> (Vec<Row>, bool) {
+    let Order { by, descending } = query.order;
+    let compare = |a: &Found<V>, b: &Found<V>| {
+        let first = match by {
+            OrderBy::Time => a.time.cmp(&b.time),
+            OrderBy::Value => a.value.cmp(&b.value),
+            OrderBy::Label(dimension) => groups.compare_by(dimension, a.group, b.group),
+        };
+        let first = if descending { first.reverse() } else { first };
+        first
+            .then_with(|| a.time.cmp(&b.time))
+            .then_with(|| groups.compare(a.group, b.group))
+            .then_with(|| a.value.cmp(&b.value))
+    };
+    let truncated = found.len() > query.limit;
+    if truncated {
+        found.select_nth_unstable_by(query.limit, compare);
+        found.truncate(query.limit);
+    }
+    found.sort_unstable_by(compare);
+    let mut labels: HashMap<u32, Labels> = HashMap::new();
+    let rows = found.into_iter().map(|Found { group, time, value }| {
+        let labels = labels.entry(group).or_insert_with(|| groups.labels(group)).clone();
+        Row { time, labels, value: to_value(value) }
+    });
+    (rows.collect(), truncated)
 }
 
 /// From where and in what buckets a question is answered.
@@ -275,11 +331,22 @@ fn plan(tiers: &Tiers, query: &Query, now: Timestamp) -> Result<Plan, QueryError
     };
     let step = query.step.unwrap_or(tier.resolution);
     let end = end.plus_micros(-1).floor(step).plus_micros(step.micros());
-    Ok(Plan { start: start.floor(step), end, step, tier_number, tier })
+    // Of a step that begins before what the tier keeps there would be a part only.
+    let whole_since = bucket::kept_since(tier, now).map_or(start.floor(step), |since| ceil(since, step));
+    Ok(Plan { start: start.floor(step).max(whole_since).min(end), end, step, tier_number, tier })
+}
+
+/// The first multiple that is not earlier.
+fn ceil(time: Timestamp, width: Resolution) -> Timestamp {
+    let floor = time.floor(width);
+    if floor < time { floor.plus_micros(width.micros()) } else { floor }
 }
 
 impl Plan {
     fn segments<'v>(&self, view: &'v TierView) -> Vec<(bucket::Partition, &'v Segment)> {
+        if self.start >= self.end {
+            return Vec::new();
+        }
         let (first, _) = bucket::locate(self.start, self.tier.resolution);
         let (last, _) = bucket::locate(self.end.plus_micros(-1), self.tier.resolution);
         let partitions = view.partitions.range(first..=last);
@@ -293,23 +360,6 @@ impl Plan {
 fn check_cost(segments: &[(bucket::Partition, &Segment)]) -> Result<(), QueryError> {
     let cells = segments.iter().map(|(_, segment)| segment.bytes_len() as u64 / 2).sum();
     if cells > QUERY_CELLS_MAX { Err(QueryError::TooExpensive { cells }) } else { Ok(()) }
-}
-
-fn sort(rows: &mut [Row], order: Order, dimensions: &[usize]) {
-    let by_rest = |a: &Row, b: &Row| (a.time, &a.labels, &a.value).cmp(&(b.time, &b.labels, &b.value));
-    let label = match order.by {
-        OrderBy::Label(dimension) => dimensions.iter().position(|kept| *kept == dimension),
-        _ => None,
-    };
-    rows.sort_unstable_by(|a, b| {
-        let first = match order.by {
-            OrderBy::Time => a.time.cmp(&b.time),
-            OrderBy::Value => a.value.cmp(&b.value),
-            OrderBy::Label(_) => label.map_or(std::cmp::Ordering::Equal, |at| a.labels[at].cmp(&b.labels[at])),
-        };
-        let first = if order.descending { first.reverse() } else { first };
-        first.then_with(|| by_rest(a, b))
-    });
 }
 
 #[cfg(test)]

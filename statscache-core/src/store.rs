@@ -73,7 +73,7 @@ impl NamespaceRecord {
 pub struct Cursor {
     /// The first sequence that is not in its state.
     pub next: u64,
-    /// Newest event time among the messages it was handed.
+    /// Newest event time of everything before `next`, whether or not the instance wanted it.
     pub watermark: Option<Timestamp>,
     /// Messages that it was handed.
     pub processed: u64,

@@ -86,9 +86,10 @@ impl View {
         self.journal.next.saturating_sub(instance.cursor.next.max(self.journal.first))
     }
 
-    /// Whether the instance's answers hold everything that was accepted.
+    /// Whether the instance's answers hold everything that the journal holds. What the journal had
+    /// dropped before the instance read it is in [`Cursor::missed`].
     pub fn is_whole(&self, instance: &InstanceView) -> bool {
-        instance.state == InstanceState::Running && self.lag(instance) == 0 && instance.cursor.missed == 0
+        instance.state == InstanceState::Running && self.lag(instance) == 0
     }
 }
 

@@ -10,7 +10,11 @@ use statscache_core::{
     limits::Limits,
     store::{SledBackend, Store},
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     bus::{self, NowFn, Rejects, Source, SourceStats, WhenFull},
@@ -26,6 +30,9 @@ use crate::{
 
 /// How long stopping may take before it is given up.
 pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long clients may take to get their last answers.
+const HTTP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long nothing may be published before `/readyz` says that something stands still; five commit
 /// intervals if that is longer.
@@ -114,7 +121,8 @@ impl App {
     /// Serves and listens until `shutdown` is done, then stops in order: the bus (nothing new), the
     /// engine (queue empty, last commit durable), HTTP (readers last).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let ingest = Ingest::start(self.engine, self.committer, self.receiver, self.commit_interval, self.shared)?;
+        let (ingest, [mut feeder_ended, mut commits_ended]) =
+            Ingest::start(self.engine, self.committer, self.receiver, self.commit_interval, self.shared)?;
         let (stop_bus, bus_stopping) = watch::channel(false);
         let mut sources = JoinSet::new();
         for source in self.sources {
@@ -122,25 +130,42 @@ impl App {
         }
         drop(self.sender);
         let (stop_http, http_stopping) = watch::channel(false);
-        let server = tokio::spawn(http::serve(self.listener, self.state, self.connections_max, http_stopping));
+        let mut server = tokio::spawn(http::serve(self.listener, self.state, self.connections_max, http_stopping));
 
-        shutdown.await;
+        let broken = tokio::select! {
+            () = shutdown => false,
+            _ = &mut feeder_ended => true,
+            _ = &mut commits_ended => true,
+        };
         tracing::info!("stopping: bus, engine, HTTP");
         let drained = async {
             stop_bus.send_replace(true);
             while sources.join_next().await.is_some() {}
-            let ingest = tokio::task::spawn_blocking(move || ingest.join());
-            ingest.await.context("the engine did not stop")?;
-            stop_http.send_replace(true);
-            server.await.context("HTTP did not stop")?
+            // On a thread of its own: tokio's may all be busy with queries.
+            let (joined, engine_stopped) = oneshot::channel();
+            std::thread::spawn(move || {
+                ingest.join();
+                let _ = joined.send(());
+            });
+            engine_stopped.await.context("the engine did not stop")
         };
-        match tokio::time::timeout(SHUTDOWN_DEADLINE, drained).await {
-            Ok(result) => result.inspect(|()| tracing::info!("stopped")),
-            Err(_) => anyhow::bail!(
+        if tokio::time::timeout(SHUTDOWN_DEADLINE, drained).await.is_err() {
+            anyhow::bail!(
                 "not stopped after {} s; given up. Nothing accepted is lost: the next start goes on from the journal",
                 SHUTDOWN_DEADLINE.as_secs()
-            ),
+            );
         }
+        // Everything is safe: a client in the middle of a request is no reason to stay for long.
+        stop_http.send_replace(true);
+        match tokio::time::timeout(HTTP_DEADLINE, &mut server).await {
+            Ok(ended) => ended.context("HTTP failed")??,
+            Err(_) => server.abort(),
+        }
+        if broken {
+            anyhow::bail!("a thread ended that must not, see the log; nothing accepted is lost: start again");
+        }
+        tracing::info!("stopped");
+        Ok(())
     }
 }
 

@@ -44,8 +44,8 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
     let result = match Args::parse_from(args).command {
         Command::Run(args) => run::run(&args, bundled),
         Command::Demo(args) => demo::run(&args, bundled),
-        Command::Publish(args) => runtime().and_then(|runtime| runtime.block_on(publish::run(&args))),
-        Command::Plugins(args) => runtime().and_then(|runtime| runtime.block_on(plugins::run(&args))),
+        Command::Publish(args) => block_on(publish::run(&args)),
+        Command::Plugins(args) => block_on(plugins::run(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
     };
     match result {
@@ -59,11 +59,12 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
     }
 }
 
-/// Threads for sockets and HTTP; queries run on a few more, so that many at once wait for each
-/// other and not for the machine.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    const QUERIES_MAX: usize = 8;
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(QUERIES_MAX).build()?)
+/// Runs to its end; what is left then on other threads, such as a query, is not waited for.
+fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(task);
+    runtime.shutdown_background();
+    result
 }
 
 /// Done at the first interrupt or termination. A second one ends the process at once.

@@ -10,6 +10,8 @@ use std::{
 pub enum Part {
     /// Messages cannot be accepted.
     Journal,
+    /// Instances that lag cannot read what was accepted.
+    CatchUp,
     /// Commits cannot be written.
     Store,
 }
@@ -19,6 +21,7 @@ impl Part {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Journal => "journal",
+            Self::CatchUp => "catch_up",
             Self::Store => "store",
         }
     }

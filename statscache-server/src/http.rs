@@ -5,8 +5,10 @@ mod metric;
 mod params;
 mod plugins;
 mod problem;
+mod queries;
 mod status;
 mod time;
+mod urlquery;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,6 +32,7 @@ use crate::{
 };
 use connections::{IDLE_MAX, LimitedListener};
 use problem::Problem;
+use queries::Queries;
 
 /// What all routes share. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +45,7 @@ pub struct AppState {
     health: Arc<Health>,
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
+    queries: Arc<Queries>,
     rows_max: usize,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
@@ -71,6 +75,7 @@ impl AppState {
             health: shared.health.clone(),
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
+            queries: Arc::new(Queries::new()),
             rows_max,
             view_age_max,
         }

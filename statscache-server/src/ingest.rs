@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use statscache_core::{
     engine::{Committer, Engine, PendingCommit, PreparedCommit, Rejection},
     view::{InstanceState, View},
 };
+use tokio::sync::oneshot;
 
 use crate::{
     bus::{Batch, BatchReceiver, Recv, RejectKind, Rejects},
@@ -44,12 +45,15 @@ pub struct Shared {
     pub disk: Disk,
 }
 
-/// Memory that deltas may take before a commit comes early: cells of 64 bytes or so.
-const PENDING_CELLS_MAX: usize = 1_000_000;
+/// Memory that deltas may take before a commit comes early, and beyond which ingest waits for one.
+const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Journal read at a time for instances that lag: short against a commit interval.
 const CATCH_UP_BYTES: usize = 1 << 20;
 /// Wait before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Done when a thread has ended: it should only when it was told to.
+pub type Ended = oneshot::Receiver<()>;
 
 /// The running threads.
 pub struct Ingest {
@@ -67,14 +71,18 @@ impl Ingest {
         queue: BatchReceiver,
         commit_interval: Duration,
         shared: Shared,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, [Ended; 2])> {
         let (commits, pending) = sync_channel(1);
         let (done, finished) = sync_channel(1);
+        // Their senders are dropped however a thread ends.
+        let (feeder_ends, feeder_ended) = oneshot::channel();
+        let (commits_end, commits_ended) = oneshot::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let (for_commits, stop_commits) = (shared.clone(), stopping.clone());
-        let committer = thread::Builder::new()
-            .name("commit".to_owned())
-            .spawn(move || commit_all(committer, &pending, &done, &stop_commits, &for_commits))?;
+        let committer = thread::Builder::new().name("commit".to_owned()).spawn(move || {
+            let _ends = commits_end;
+            commit_all(committer, &pending, &done, &stop_commits, &for_commits);
+        })?;
         let feeder = Feeder {
             engine,
             queue,
@@ -83,11 +91,15 @@ impl Ingest {
             in_flight: false,
             commit_interval,
             next_commit: Instant::now(),
+            next_catch_up: Instant::now(),
             stopping: stopping.clone(),
             shared,
         };
-        let feeder = thread::Builder::new().name("ingest".to_owned()).spawn(move || feeder.run())?;
-        Ok(Self { feeder, committer, stopping })
+        let feeder = thread::Builder::new().name("ingest".to_owned()).spawn(move || {
+            let _ends = feeder_ends;
+            feeder.run();
+        })?;
+        Ok((Self { feeder, committer, stopping }, [feeder_ended, commits_ended]))
     }
 
     /// Waits until everything is committed, but no longer tries what fails again. Call it when the
@@ -112,6 +124,8 @@ struct Feeder {
     in_flight: bool,
     commit_interval: Duration,
     next_commit: Instant,
+    /// Not before, after a failure.
+    next_catch_up: Instant,
     stopping: Arc<AtomicBool>,
     shared: Shared,
 }
@@ -172,50 +186,65 @@ impl Feeder {
         }
     }
 
+    /// One step of those that lag; false if there are none, or if it failed and is tried again later.
     fn catch_up(&mut self) -> bool {
+        if Instant::now() < self.next_catch_up {
+            return false;
+        }
         match self.engine.catch_up(CATCH_UP_BYTES, self.shared.clock.now()) {
-            Ok(lagging) => lagging,
+            Ok(lagging) => {
+                self.shared.health.well(Part::CatchUp);
+                lagging
+            }
             Err(error) => {
-                self.shared.health.trouble(Part::Journal, describe(&error));
+                self.shared.health.trouble(Part::CatchUp, describe(&error));
+                self.next_catch_up = Instant::now() + RETRY;
                 false
             }
         }
     }
 
     fn commit_if_due(&mut self) {
-        match self.finished.try_recv() {
-            Ok(()) => self.in_flight = false,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {}
+        if self.finished.try_recv().is_ok() {
+            self.commit_done();
         }
-        if self.engine.pending_cells() > PENDING_CELLS_MAX {
+        let is_large = self.engine.pending_bytes() > PENDING_BYTES_MAX;
+        if is_large {
             self.wait_for_commit();
-            self.commit();
-        } else if Instant::now() >= self.next_commit {
-            if self.in_flight {
-                // The commit before is still being written: this one gathers more meanwhile.
-                self.next_commit = Instant::now() + self.commit_interval / 4;
-            } else {
-                self.commit();
-            }
+        }
+        if !is_large && Instant::now() < self.next_commit {
+            return;
+        }
+        self.retain();
+        match self.in_flight {
+            false => self.commit(),
+            // The commit before is still being written: this one gathers more meanwhile.
+            true => self.next_commit = Instant::now() + self.commit_interval / 4,
         }
     }
 
     fn wait_for_commit(&mut self) {
-        if self.in_flight {
-            let _ = self.finished.recv();
-            self.in_flight = false;
+        if self.in_flight && self.finished.recv().is_ok() {
+            self.commit_done();
+        }
+    }
+
+    fn commit_done(&mut self) {
+        self.in_flight = false;
+        self.engine.commit_written();
+    }
+
+    fn retain(&mut self) {
+        match self.engine.retain(self.shared.clock.now()) {
+            Ok(0) => {}
+            Ok(segments) => tracing::debug!(segments, "journal segments dropped"),
+            Err(error) => tracing::warn!("old journal segments cannot be dropped: {}", describe(&error)),
         }
     }
 
     fn commit(&mut self) {
         self.next_commit = Instant::now() + self.commit_interval;
-        let now = self.shared.clock.now();
-        match self.engine.retain(now) {
-            Ok(0) => {}
-            Ok(segments) => tracing::debug!(segments, "journal segments dropped"),
-            Err(error) => tracing::warn!("old journal segments cannot be dropped: {}", describe(&error)),
-        }
-        self.in_flight = self.commits.send(self.engine.take_commit(now)).is_ok();
+        self.in_flight = self.commits.send(self.engine.take_commit(self.shared.clock.now())).is_ok();
     }
 }
 
@@ -230,8 +259,7 @@ fn commit_all(
         let mut prepared = match committer.prepare(commit) {
             Ok(prepared) => prepared,
             Err(error) => {
-                // Memory that does not read: going on would publish numbers that are wrong.
-                shared.health.trouble(Part::Store, describe(&error));
+                tracing::error!("a commit cannot be made, and going on would make numbers wrong: {}", describe(&error));
                 return;
             }
         };

@@ -56,6 +56,7 @@ fn libraries_that_are_none() {
     compile("const char STATSCACHE_PLUGINS[64] = \"something else altogether\";\n", &[], &path("other-symbol.so"));
     raw_abi("raw-good", "", &path("good.so"));
     raw_abi("raw-good", "", &path("good-again.so"));
+    raw_abi("raw-longer", "LONGER_TABLES", &path("longer.so"));
     let mut expect: Vec<(String, Vec<&str>)> = [
         ("text.so", &["text.so", "not a shared library"][..]),
         ("empty.so", &["empty.so", "not a shared library"]),
@@ -71,8 +72,8 @@ fn libraries_that_are_none() {
     for (variant, words) in [
         ("WRONG_MAGIC", &["does not begin as it should"][..]),
         ("WRONG_ABI", &["ABI 99", "speaks 1", "rebuild"]),
-        ("TRUNCATED_LIBRARY", &["shorter"]),
-        ("TRUNCATED_PLUGIN", &["shorter"]),
+        ("TRUNCATED_LIBRARY", &["shorter than that of ABI 1"]),
+        ("TRUNCATED_PLUGIN", &["shorter than that of ABI 1"]),
         ("NULL_PLUGINS", &["no plugins"]),
         ("NULL_PLUGIN", &["missing"]),
         ("DUPLICATE_ID", &["`raw-duplicate-id`", "already"]),
@@ -103,7 +104,7 @@ fn libraries_that_are_none() {
         let all = list["plugins"].as_array().into_iter().flatten();
         all.filter(|plugin| plugin["state"] == state).filter_map(|plugin| plugin["id"].as_str()).collect()
     };
-    assert_eq!(states("running"), ["raw-duplicate-id", "raw-good", "releng", "volume"]);
+    assert_eq!(states("running"), ["raw-duplicate-id", "raw-good", "raw-longer", "releng", "volume"]);
     assert_eq!(states("failed").len(), expect.len(), "{:#?}", states("failed"));
 
     // And they work.
@@ -117,6 +118,7 @@ fn libraries_that_are_none() {
     }
     assert_eq!(words, BTreeMap::from([("a", 2), ("lone", 1)]));
     assert_eq!(total(&daemon, "volume", "messages"), 3);
+    assert_eq!(total(&daemon, "raw-longer", "messages"), 3);
     let answer = daemon.get("/plugins/text.so/anything");
     assert_eq!(answer.status, 503);
     assert_words("asked for values", &answer.body, &["could not be started", "not a shared library"]);
@@ -190,7 +192,8 @@ fn instances_that_fail_at_every_message() {
     for (mode, _) in modes {
         setup = setup.instance(&mode.replace('_', "-"), "hostile", &format!("{{ mode = \"{mode}\" }}"));
     }
-    let variants: [(&str, &[&str]); 6] = [
+    let variants: [(&str, &[&str]); 7] = [
+        ("SHORT_UPDATE", &["shorter than that of ABI 1"]),
         ("GARBAGE_STATUS", &["status 7"]),
         ("SILENT_FAILURE", &["status 1", "no error text"]),
         ("UNKNOWN_TAG", &["tag"]),
@@ -288,7 +291,7 @@ fn instances_that_fail_now_and_then() {
         ("odd-value", "running: 20 processed, 0 failed, 0 limited"),
         ("odd-labels", "running: 20 processed, 0 failed, 0 limited"),
         ("deep-value", "running: 20 processed, 0 failed, 20 limited"),
-        ("far-times", "running: 20 processed, 0 failed, 0 limited"),
+        ("far-times", "running: 20 processed, 0 failed, 40 limited"),
     ] {
         assert_eq!(state(&daemon, id), expect, "{id}");
     }

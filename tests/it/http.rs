@@ -49,6 +49,15 @@ fn questions_that_cannot_be_answered() {
         (format!("{volume}?were.topic=git"), "were.topic", &["where.topic"]),
         (format!("{volume}?start=1&start=2"), "start", &["twice"]),
         (format!("{latest}?step=1m"), "step", &["start, end, by"]),
+        (format!("{volume}?start=2026"), "start", &["`2026`", "RFC 3339", "no year"]),
+        (format!("{volume}?end=20261121"), "end", &["`20261121`", "RFC 3339"]),
+        (format!("{volume}?start=2026-11-21T05"), "start", &["2026-11-21T05", "UTC"]),
+        (format!("{volume}?where.topic=git&where.topic=%ff"), "where.topic", &["`%ff`", "UTF-8"]),
+        (format!("{volume}?where.topic=%zz"), "where.topic", &["`%zz`", "hexadecimal"]),
+        (format!("{volume}?where.topic=5%"), "where.topic", &["`5%`", "hexadecimal"]),
+        (format!("{volume}?start=%ff"), "start", &["`%ff`", "UTF-8"]),
+        (format!("{volume}?%ff=1"), "%ff", &["a name", "UTF-8"]),
+        (format!("{volume}?{}", "where.topic=x&".repeat(33)), "where.topic", &["at most 32"]),
         ("/plugins/volume/messages?by=topic".to_owned(), "by", &["no labels"]),
         ("/plugins/releng/events?step=1s".to_owned(), "step", &["multiple", "1m"]),
         ("/plugins/releng/events?step=90s".to_owned(), "step", &["multiple", "1m"]),
@@ -62,6 +71,7 @@ fn questions_that_cannot_be_answered() {
             );
         }
     }
+    daemon.json(&format!("{volume}?{}", "where.topic=x&".repeat(32)));
     for (path, words) in [
         ("/nothing", &["/nothing", "see /"][..]),
         ("/plugins/", &["see /"]),
@@ -97,6 +107,41 @@ fn questions_that_cannot_be_answered() {
     }
     // Every problem may be read by a dashboard of another origin, too.
     assert_eq!(daemon.get("/nothing").header("access-control-allow-origin"), "*");
+}
+
+#[test]
+fn times_without_an_offset_are_utc() {
+    let daemon = DaemonSetup::new().start();
+    for (start, read) in [
+        ("2026-11-21T23:59", "2026-11-21T23:59:00Z"),
+        ("2026-11-21T02:00:00", "2026-11-21T02:00:00Z"),
+        ("2026-11-21 05:00", "2026-11-21T05:00:00Z"),
+        ("2026-11-21+05:00:00+01:00", "2026-11-21T04:00:00Z"),
+        ("2026-11-21", "2026-11-21T00:00:00Z"),
+    ] {
+        let path = format!("/plugins/volume/latest_by_topic?start={}&end=2026-11-22", start.replace(' ', "%20"));
+        assert_eq!(daemon.json(&path)["start"], read, "{start}");
+    }
+    assert_eq!(daemon.json("/plugins/volume/latest_by_topic?start=0")["start"], "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut setup = DaemonSetup::new().instance("odd", "no-such-plugin", "").instance("volume", "volume", "");
+    std::fs::write(setup.plugin_path("text.so"), "no library").expect("written");
+    let daemon = setup.set("plugins", "dirs", "[\"plugins\", \"no-such-folder\"]").start();
+    let list = daemon.json("/plugins");
+    let mut found = Vec::new();
+    for plugin in list["plugins"].as_array().expect("a list") {
+        let is_library = plugin["plugin"].is_null();
+        assert_eq!(plugin["links"].is_null(), is_library, "{plugin:#}");
+        for (_, link) in plugin["links"].as_object().into_iter().flatten() {
+            daemon.json(link.as_str().expect("a link"));
+        }
+        found.push((plugin["state"].as_str().expect("a state"), is_library));
+    }
+    found.sort_unstable();
+    assert_eq!(found, [("failed", false), ("failed", true), ("failed", true), ("running", false)]);
 }
 
 #[test]

@@ -161,7 +161,10 @@ fn what_is_named_in_one_place_only() {
         ),
     );
     assert_none("only the host opens libraries", &outside(&["statscache-server/src/host/"], &["libloading"]));
-    assert_none("no queue is unbounded", &outside(&[], &["unbounded_channel", "unbounded", "channel()"]));
+    let mut unbounded = outside(&[], &["unbounded_channel", "unbounded", "channel()"]);
+    // It takes one message.
+    unbounded.retain(|line| !line.contains("oneshot::channel()"));
+    assert_none("no queue is unbounded", &unbounded);
     assert_none(
         "nothing below main ends the process",
         &outside(&["statscache-server/src/cli.rs"], &["process::exit", "process::abort"]),

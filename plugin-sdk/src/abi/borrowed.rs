@@ -1,9 +1,9 @@
 //! Texts of the boundary as Rust sees them. Messages and field values are kept in the boundary's
 //! own layout, so that a call hands over a pointer and copies nothing.
 
-use std::{fmt, marker::PhantomData, mem, slice, str};
+use std::{fmt, marker::PhantomData, slice, str};
 
-use super::{AbiBytes, AbiMessage};
+use super::{ABI1_MESSAGE_SIZE, AbiBytes, AbiMessage};
 use crate::{Message, declare::InternedLabel, time::Timestamp};
 
 /// The raw JSON of a declared field, or nothing.
@@ -138,7 +138,7 @@ impl<'a> MessageData<'a> {
         fields: &'a [FieldValue<'a>],
     ) -> Self {
         let abi = AbiMessage {
-            size: mem::size_of::<AbiMessage>(),
+            size: ABI1_MESSAGE_SIZE,
             topic: AbiBytes::new(topic),
             id: AbiBytes::new(id),
             time: time.micros(),
@@ -191,11 +191,12 @@ impl<'a> Message<'a> {
     /// The message behind the boundary, where it lies.
     ///
     /// # Safety
-    /// `message` points to a message of at least this version's size; its texts are UTF-8, its
+    /// `message` points to a message of [`ABI1_MESSAGE_SIZE`] or more; its texts are UTF-8, its
     /// fields lead to as many entries as it says, and all of it outlives `'a` unchanged.
     #[inline]
     pub(super) unsafe fn from_abi(message: *const AbiMessage) -> &'a Self {
-        // SAFETY: the caller promises it; `Message` and `MessageData` are transparent.
+        // SAFETY: the caller promises it; `Message` and `MessageData` are transparent, and
+        // `AbiMessage` is frozen at that size.
         unsafe { &*message.cast() }
     }
 }

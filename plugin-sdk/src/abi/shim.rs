@@ -12,8 +12,8 @@ use std::{
 
 use super::borrowed::text;
 use super::{
-    ABI_VERSION, AbiBytes, AbiLibrary, AbiMessage, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, MAGIC,
-    TAG_ADD, TAG_SET,
+    ABI_VERSION, ABI1_MESSAGE_SIZE, ABI1_UPDATES_SIZE, AbiBytes, AbiLibrary, AbiMessage, AbiPlugin, AbiSink, AbiStatus,
+    AbiUpdate, AbiUpdates, MAGIC, TAG_ADD, TAG_SET,
 };
 use crate::{
     Declaration, Message, Plugin, PluginError, Timestamp, Updates,
@@ -83,8 +83,16 @@ unsafe extern "C" fn process<P: Plugin>(
     // SAFETY: `instance` came from `create` of this same table and has not been destroyed;
     // plugins are `Sync`, so several threads may be here at once.
     let plugin = unsafe { &*instance.cast::<P>() };
+    // SAFETY: the caller promises both structs, which begin with their sizes.
+    let (message_size, updates_size) =
+        unsafe { ((&raw const (*message).size).read(), (&raw const (*updates).size).read()) };
+    if message_size < ABI1_MESSAGE_SIZE || updates_size < ABI1_UPDATES_SIZE {
+        let short = PluginError::new("the daemon hands over less than version 1 of the ABI has");
+        // SAFETY: the caller promises a sink that lives until this returns.
+        return unsafe { report(error, AbiStatus::FAILED, &short) };
+    }
     // SAFETY: the caller promises both structs and all they point to until this returns; both are
-    // at least as large as in ABI 1, which is all that is read.
+    // at least as large as in ABI 1, and these types have nothing beyond it.
     let (message, mut sink) = unsafe { (Message::from_abi(message), CSink { updates: &*updates }) };
     let run = AssertUnwindSafe(|| plugin.process(message, &mut Updates::new(&mut sink, message.time())));
     match catch(run) {

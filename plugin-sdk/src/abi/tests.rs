@@ -351,6 +351,42 @@ fn fields_are_read_where_they_are() {
 }
 
 #[test]
+fn sizes_of_version_1_are_for_ever() {
+    let sizes = [ABI1_LIBRARY_SIZE, ABI1_PLUGIN_SIZE, ABI1_MESSAGE_SIZE, ABI1_UPDATE_SIZE, ABI1_UPDATES_SIZE];
+    if cfg!(target_pointer_width = "64") {
+        assert_eq!(sizes, [48, 72, 80, 56, 24], "plugins and daemons exist that were built with these");
+    }
+}
+
+#[test]
+fn less_than_version_1_is_refused() {
+    unsafe extern "C" fn not_called(_: *mut c_void, _: *const AbiUpdate) {}
+    let instance = probe();
+    let message = AbiMessage {
+        size: ABI1_MESSAGE_SIZE,
+        topic: AbiBytes::new("two"),
+        id: AbiBytes::NONE,
+        time: 0,
+        body: AbiBytes::NONE,
+        fields: ptr::null(),
+        field_count: 0,
+    };
+    let updates = AbiUpdates { size: ABI1_UPDATES_SIZE, context: ptr::null_mut(), update: not_called };
+    for (message_less, updates_less, expected) in
+        [(0, 0, AbiStatus::OK), (1, 0, AbiStatus::FAILED), (0, 8, AbiStatus::FAILED)]
+    {
+        let message = AbiMessage { size: message.size - message_less, ..message };
+        let updates = AbiUpdates { size: updates.size - updates_less, ..updates };
+        // SAFETY: the instance came from this table and is alive; everything else lives until it returns.
+        let (status, error) =
+            with_sink(|error| unsafe { (PROBE.process)(instance.0, &raw const message, &raw const updates, error) });
+        assert_eq!(status, expected, "{message_less} {updates_less}: {error:?}");
+        assert_eq!(error.is_some_and(|error| error.contains("version 1")), status != AbiStatus::OK);
+    }
+    destroy(instance);
+}
+
+#[test]
 fn absence_is_an_empty_text() {
     let instance = probe();
     let message = AbiMessage {

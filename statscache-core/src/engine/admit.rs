@@ -144,13 +144,29 @@ impl Admission {
         if let Some(id) = found[self.own.msg_id].and_then(read_msg_id) {
             return (identity::of_id(&id), id);
         }
-        let mut values = self.own.id_fields.iter().map(|slot| found[*slot]);
-        let identity = if !self.own.id_fields.is_empty() && values.clone().all(|value| value.is_some()) {
-            identity::of_fields(values.by_ref().flatten())
-        } else {
-            identity::of_bytes(topic.as_bytes(), body.as_bytes())
+        let values: Option<Vec<Cow<'_, str>>> =
+            self.own.id_fields.iter().map(|slot| found[*slot].and_then(identifying)).collect();
+        let identity = match values {
+            Some(values) if !values.is_empty() => identity::of_fields(values.iter().map(|value| &**value)),
+            _ => identity::of_bytes(topic.as_bytes(), body.as_bytes()),
         };
         (identity, identity::to_text(identity))
+    }
+}
+
+/// What a field says towards a message's identity, however its publisher spells it: `"\u00e9"` as
+/// `"é"`, `1.0` as `1`. Nothing if it is null.
+fn identifying(raw: &str) -> Option<Cow<'_, str>> {
+    let json = Json::from_raw(raw);
+    if raw == "null" {
+        return None;
+    }
+    if let Some(text) = json.as_str() {
+        return Some(Cow::Owned(format!("\"{text}")));
+    }
+    match json.as_f64() {
+        Some(number) if json.as_i64().is_none() => Some(Cow::Owned(number.to_string())),
+        _ => Some(Cow::Borrowed(raw)),
     }
 }
 
@@ -259,6 +275,13 @@ mod tests {
             identity(r#"{"msg": {"url": "x", "at": 1}}"#)
         );
         assert_ne!(identity(r#"{"msg": {"url": "x"}, "i": 1}"#), identity(r#"{"msg": {"url": "x"}}"#));
+        assert_eq!(
+            identity(r#"{"msg": {"url": "é", "at": 1}}"#),
+            identity(r#"{"msg": {"url": "\u00e9", "at": 1.0}, "i": 1}"#)
+        );
+        assert_ne!(identity(r#"{"msg": {"url": "1", "at": 1}}"#), identity(r#"{"msg": {"url": 1, "at": 1}}"#));
+        let nulls = |i: u32| identity(&format!(r#"{{"msg": {{"url": null, "at": 1}}, "i": {i}}}"#));
+        assert_ne!(nulls(1), nulls(2), "null identifies nothing");
         assert_ne!(identity(r#"{"msg_id": "", "i": 1}"#), identity(r#"{"msg_id": "", "i": 2}"#));
     }
 

@@ -121,14 +121,12 @@ impl Committer {
     /// call it again with the same commit; what was written of it already does no harm. After a
     /// failure of the journal there is no going on: start again from what the disk has kept.
     pub fn write(&mut self, commit: &mut PreparedCommit) -> Result<Arc<View>, CommitError> {
-        if !commit.batches.is_empty() {
-            match std::mem::replace(&mut commit.journal, Durability::Unsure) {
-                Durability::Pending(ticket) => ticket.sync().map(drop)?,
-                Durability::Done => {}
-                Durability::Unsure => return Err(CommitError::JournalUnsure),
-            }
-            commit.journal = Durability::Done;
+        match std::mem::replace(&mut commit.journal, Durability::Unsure) {
+            Durability::Pending(ticket) => ticket.sync().map(drop)?,
+            Durability::Done => {}
+            Durability::Unsure => return Err(CommitError::JournalUnsure),
         }
+        commit.journal = Durability::Done;
         for batch in &commit.batches {
             self.store.apply(batch)?;
         }

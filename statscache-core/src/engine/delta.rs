@@ -10,7 +10,10 @@ use statscache_plugin_sdk::{
 
 use crate::{
     kind::{LatestState, LatestValue},
-    limits::{COUNT_ADD_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX, VALUE_DEPTH_MAX},
+    limits::{
+        COUNT_ADD_MAX, FUTURE_MICROS_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX,
+        VALUE_DEPTH_MAX,
+    },
     series::{SeriesChunk, SeriesId, SeriesTable},
     store::{Cursor, NamespaceId},
     view::InstanceState,
@@ -68,6 +71,7 @@ pub struct Recorder {
     fault: Option<String>,
     /// Updates of this message that a limit changed or refused.
     limited: u64,
+    bytes: usize,
 }
 
 struct MetricWriter {
@@ -124,18 +128,25 @@ impl Recorder {
             texts: String::new(),
             fault: None,
             limited: 0,
+            bytes: 0,
         }
     }
 
-    /// Keeps the updates of the message, or says what was wrong with them and keeps none.
-    pub fn finish(&mut self, id: &str) -> Result<Recorded, String> {
+    /// Keeps the updates of the message, or says what was wrong with them and keeps none. A time
+    /// that lies too far after the message's own is replaced by that.
+    pub fn finish(&mut self, id: &str, time: Timestamp) -> Result<Recorded, String> {
         if let Some(fault) = self.fault.take() {
             self.discard();
             return Err(fault);
         }
         let updates = self.pending.len() as u64;
-        for pending in self.pending.drain(..) {
-            self.metrics[pending.metric as usize].apply(pending, id, &self.texts);
+        let latest = time.plus_micros(FUTURE_MICROS_MAX);
+        for mut pending in self.pending.drain(..) {
+            if pending.time > latest {
+                pending.time = time;
+                self.limited += 1;
+            }
+            self.bytes += self.metrics[pending.metric as usize].apply(pending, id, &self.texts);
         }
         self.texts.clear();
         Ok(Recorded { updates, limited: std::mem::take(&mut self.limited) })
@@ -151,6 +162,7 @@ impl Recorder {
     }
 
     pub(super) fn take(&mut self) -> Vec<MetricDelta> {
+        self.bytes = 0;
         let metrics = self.metrics.iter_mut();
         metrics
             .map(|metric| MetricDelta {
@@ -160,8 +172,9 @@ impl Recorder {
             .collect()
     }
 
-    pub(super) fn cells(&self) -> usize {
-        self.metrics.iter().map(|metric| metric.cells.len()).sum()
+    /// Memory of what was kept since the last [`Recorder::take`], about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn record(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) -> Result<(), String> {
@@ -272,16 +285,23 @@ impl Sink for Recorder {
 
 impl MetricWriter {
     #[inline]
-    fn apply(&mut self, pending: Pending, id: &str, texts: &str) {
+    /// Adds the change; says how much more memory it takes, about.
+    fn apply(&mut self, pending: Pending, id: &str, texts: &str) -> usize {
+        const CELL: usize = 64;
         self.series.keep(pending.series);
         match (&mut self.cells, pending.change) {
             (DeltaCells::Count(cells), Change::Add(n)) => {
+                let before = cells.len();
                 let cell = cells.entry((pending.series, pending.time.floor(self.finest))).or_default();
                 *cell = cell.wrapping_add(n);
+                (cells.len() - before) * CELL
             }
             (DeltaCells::Latest(cells), Change::Set(place)) => {
                 let Kind::Latest { n } = self.kind else { unreachable!("cells are of the metric's kind") };
-                offer(cells.entry(pending.series).or_default(), n, pending.time, id, &texts[place]);
+                let state = cells.entry(pending.series).or_default();
+                let (before, json) = (state.len(), &texts[place]);
+                offer(state, n, pending.time, id, json);
+                (state.len() - before) * (2 * CELL + id.len() + json.len())
             }
             _ => unreachable!("changes were checked against the kind when they were recorded"),
         }

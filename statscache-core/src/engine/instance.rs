@@ -63,6 +63,9 @@ pub(super) struct Instance {
     pub(super) declaration: Arc<Declaration>,
     processor: Box<dyn Processor>,
     pub(super) cursor: Cursor,
+    /// Cursors of the last commit taken, and of the last one written.
+    pub(super) taken: u64,
+    pub(super) committed: u64,
     state: InstanceState,
     failures_in_a_row: u32,
     /// For each of its fields, the slot among those of all plugins.
@@ -92,6 +95,8 @@ impl Instance {
             declaration: spec.declaration,
             processor: spec.processor,
             cursor: namespace.cursor,
+            taken: namespace.cursor.next,
+            committed: namespace.cursor.next,
             state: InstanceState::Running,
             failures_in_a_row: 0,
         })
@@ -101,8 +106,8 @@ impl Instance {
         self.state == InstanceState::Running
     }
 
-    pub(super) fn pending_cells(&self) -> usize {
-        self.recorder.cells()
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.recorder.bytes()
     }
 
     /// Hands it the message with this sequence, whose fields are in `slots`.
@@ -128,7 +133,7 @@ impl Instance {
         self.cursor.processed += 1;
         let result = self.processor.process(&message_for(message, fields), &mut self.recorder);
         let result = match result {
-            Ok(()) => self.recorder.finish(&message.id).map_err(Failure),
+            Ok(()) => self.recorder.finish(&message.id, message.time).map_err(Failure),
             Err(failure) => {
                 self.recorder.discard();
                 Err(failure)

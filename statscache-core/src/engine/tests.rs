@@ -435,7 +435,9 @@ impl Daemon {
 
     fn try_commit(&mut self, now: Timestamp) -> Result<Arc<View>, CommitError> {
         let mut prepared = self.committer.prepare(self.engine.take_commit(now))?;
-        self.committer.write(&mut prepared)
+        let view = self.committer.write(&mut prepared)?;
+        self.engine.commit_written();
+        Ok(view)
     }
 
     fn commit(&mut self, now: Timestamp) -> Arc<View> {

@@ -208,7 +208,7 @@ fn retention_by_size_drops_the_oldest_segments_until_the_rest_fits() {
         (0, 1),
     ] {
         let (_, mut journal) = ten_segments(JournalConfig { retain_bytes, ..SMALL });
-        let dropped = journal.retain(0).unwrap();
+        let dropped = journal.retain(0, u64::MAX).unwrap();
         let stats = journal.stats();
         assert_eq!(stats.segments, kept, "retain {retain_bytes}: {dropped:?}");
         assert_eq!(stats.first, 31 - 3 * kept as u64);
@@ -231,7 +231,7 @@ fn retention_by_age_goes_by_the_newest_record_of_a_segment_also_after_reopening(
                 drop(journal);
                 journal = Journal::open(Arc::new(dir), config).unwrap().0;
             }
-            let dropped = journal.retain(now).unwrap();
+            let dropped = journal.retain(now, u64::MAX).unwrap();
             assert_eq!(journal.first_sequence(), first, "at {now}: {dropped:?}");
             assert!(dropped.iter().all(|dropped| dropped.reason == DropReason::Age));
             let gaps = read_gaps(journal.reader(1));
@@ -257,7 +257,7 @@ fn a_reader_overtaken_by_retention_says_what_it_missed() {
     let (_, mut journal) = ten_segments(JournalConfig { retain_bytes: 0, ..SMALL });
     let mut reader = journal.reader(1);
     assert_eq!(reader.next_chunk(0).unwrap().next_sequence(), 4);
-    journal.retain(0).unwrap();
+    journal.retain(0, u64::MAX).unwrap();
     let chunk = reader.next_chunk(0).unwrap();
     assert_eq!(chunk.gap(), Some(&Gap { first: 4, last: 27, cause: GapCause::Retention }));
     assert_eq!((chunk.first_sequence(), chunk.len()), (28, 3));
@@ -326,7 +326,7 @@ fn on_real_files_beside_somebody_elses() {
     assert!(recovery.is_clean(), "{recovery}");
     assert_eq!(all(&journal), range(1, 100));
     journal.config.retain_bytes = 0;
-    journal.retain(0).unwrap();
+    journal.retain(0, u64::MAX).unwrap();
     assert_eq!(std::fs::read(path.join("notes.txt")).unwrap(), b"mine");
     assert_eq!(std::fs::read_dir(&path).unwrap().count(), 4 + 1 + 1);
 }

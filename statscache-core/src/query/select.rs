@@ -1,6 +1,6 @@
 //! Which series a question is about, and which of them it adds up.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use crate::{bytes::Corrupt, series::SeriesId, view::MetricView};
 
@@ -23,32 +23,32 @@ impl Filter {
 }
 
 /// Series that are added up into one row each, with the labels that they keep.
-pub(super) struct Groups {
+pub(super) struct Groups<'v> {
     /// Group of each series; `NONE` for those that no filter lets through.
     of_series: Vec<u32>,
-    labels: Vec<Labels>,
+    labels: Vec<Box<[&'v str]>>,
     /// Dimensions kept, by position.
     pub(super) dimensions: Vec<usize>,
 }
 
 const NONE: u32 = u32::MAX;
 
-impl Groups {
-    pub(super) fn new(view: &MetricView, filters: &[Filter], by: Option<&[usize]>) -> Result<Self, Corrupt> {
+impl<'v> Groups<'v> {
+    pub(super) fn new(view: &'v MetricView, filters: &[Filter], by: Option<&[usize]>) -> Result<Self, Corrupt> {
         let count = view.descriptor.dimensions.len();
         let dimensions: Vec<usize> = by.map_or_else(|| (0..count).collect(), <[usize]>::to_vec);
         let mut of_series = Vec::with_capacity(view.series_count as usize);
         let mut labels = Vec::new();
-        let mut known: HashMap<Vec<&str>, u32> = HashMap::new();
+        let mut known: HashMap<Box<[&str]>, u32> = HashMap::new();
         for set in view.series.iter().flat_map(|chunk| chunk.iter(count)) {
             let set = set?;
             if !filters.iter().all(|filter| filter.fits(set[filter.dimension])) {
                 of_series.push(NONE);
                 continue;
             }
-            let kept: Vec<&str> = dimensions.iter().map(|dimension| set[*dimension]).collect();
+            let kept: Box<[&str]> = dimensions.iter().map(|dimension| set[*dimension]).collect();
             let group = *known.entry(kept).or_insert_with_key(|kept| {
-                labels.push(kept.iter().map(|label| Box::from(*label)).collect());
+                labels.push(kept.clone());
                 labels.len() as u32 - 1
             });
             of_series.push(group);
@@ -60,8 +60,20 @@ impl Groups {
         self.of_series.get(series as usize).copied().filter(|group| *group != NONE)
     }
 
+    /// Labels of a group for a row.
     pub(super) fn labels(&self, group: u32) -> Labels {
-        self.labels[group as usize].clone()
+        self.labels[group as usize].iter().map(|label| Box::from(*label)).collect()
+    }
+
+    /// Order of groups by all labels kept.
+    pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
+        self.labels[a as usize].cmp(&self.labels[b as usize])
+    }
+
+    /// Order of groups by one dimension; if it is not kept they are alike.
+    pub(super) fn compare_by(&self, dimension: usize, a: u32, b: u32) -> Ordering {
+        let at = self.dimensions.iter().position(|kept| *kept == dimension);
+        at.map_or(Ordering::Equal, |at| self.labels[a as usize][at].cmp(self.labels[b as usize][at]))
     }
 }
 

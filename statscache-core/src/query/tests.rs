@@ -140,8 +140,44 @@ fn a_step_longer_than_a_partition_adds_partitions_up() {
 fn buckets_beyond_retention_are_not_shown_even_if_their_partition_is_there() {
     // A late event of such a bucket lands in coarser tiers only: its number would be too small.
     let view = counts(&[], "1s for 1m, 1h forever", &[(&[], secs(1799 - 60), 1), (&[], secs(1800 - 60), 2)]);
-    check(&view, &Query { step: span("1s"), ..range(secs(0), secs(1800)) }, &[(1740, "", 2)]);
-    check(&view, &Query { step: span("1h"), ..range(secs(0), secs(1800)) }, &[(0, "", 3)]);
+    let answer = check(&view, &Query { step: span("1s"), ..range(secs(0), secs(1800)) }, &[(1740, "", 2)]);
+    assert_eq!(answer.start, Some(secs(1740)));
+    let answer = check(&view, &Query { step: span("1h"), ..range(secs(0), secs(1800)) }, &[(0, "", 3)]);
+    assert_eq!(answer.start, Some(secs(0)));
+}
+
+#[test]
+fn steps_of_which_only_a_part_is_kept_are_not_shown() {
+    let events: Vec<(&[&str], Timestamp, i64)> = (1700..1830).map(|at| (&[][..], secs(at), 1)).collect();
+    let view = counts(&[], "1s for 65s", &events);
+    // With the present at 1800 seconds are kept from 1735 on, and steps of ten from 1740.
+    for (now, step, first, n) in [
+        (0, "10s", 1740, 10),
+        (0, "1s", 1735, 1),
+        (-1, "10s", 1740, 10),
+        (-5_000_000, "10s", 1730, 10),
+        (-4_999_999, "10s", 1730, 10),
+        (-4_000_000, "10s", 1740, 10),
+        (5_000_000, "10s", 1740, 10),
+        (5_000_001, "10s", 1740, 10),
+        (6_000_000, "10s", 1750, 10),
+        (0, "30s", 1740, 30),
+    ] {
+        let query = Query { step: span(step), ..range(secs(0), secs(1800)) };
+        let answer = run(&view, &query, NOW.plus_micros(now)).expect("an answer");
+        assert_eq!(rows(&answer)[0], (first, String::new(), n), "{now} {step}");
+        assert_eq!(answer.start, Some(secs(first)), "{now} {step}");
+    }
+    // What was asked for is later than that, or all of it earlier.
+    let later = Query { step: span("10s"), ..range(secs(1755), secs(1770)) };
+    assert_eq!(check(&view, &later, &[(1750, "", 10), (1760, "", 10)]).start, Some(secs(1750)));
+    for end in [1000, 1735, 1740] {
+        let earlier = Query { step: span("10s"), ..range(secs(0), secs(end)) };
+        let answer = check(&view, &earlier, &[]);
+        assert_eq!(answer.start, Some(answer.end), "up to {end}");
+    }
+    let open = Query { end: Some(secs(1760)), ..Query::default() };
+    assert_eq!(run(&view, &open, NOW).expect("an answer").start, Some(secs(1735)));
 }
 
 fn labelled_view() -> MetricView {
@@ -300,6 +336,46 @@ fn what_costs_too_much_is_refused_before_it_is_done() {
     assert!(matches!(error, QueryError::TooExpensive { cells } if cells > QUERY_CELLS_MAX), "{error}");
     // The same data costs nothing where it is not in the range.
     check(&view, &Query { step: span("1s"), ..range(secs(3600), secs(3601)) }, &[]);
+}
+
+#[test]
+fn more_rows_than_the_memory_should_hold_are_refused() {
+    let count = labelled_view();
+    let latest = latest_view(&[("a", 1, "i"), ("a", 3, "j"), ("a", 2, "k"), ("b", 9, "l")]);
+    let with = |by: Option<Vec<usize>>| Query { by, limit: 1, ..range(secs(0), secs(120)) };
+    for (view, by, rows) in [
+        (&count, None, 5),
+        (&count, Some(vec![0]), 4),
+        (&count, Some(vec![]), 2),
+        (&latest, None, 3),
+        (&latest, Some(vec![]), 2),
+    ] {
+        let answer = run_bounded(view, &with(by.clone()), NOW, rows).expect("just enough");
+        assert_eq!((answer.rows.len(), answer.truncated), (1, true), "{by:?}");
+        let error = run_bounded(view, &with(by.clone()), NOW, rows - 1).expect_err("one too many");
+        assert_eq!(error, QueryError::TooManyRows, "{by:?}");
+        assert!(error.to_string().contains("`by`"), "{error}");
+    }
+}
+
+#[test]
+fn the_rows_chosen_are_the_first_of_all() {
+    let names: Vec<String> = (0..20).map(|n| format!("{}", n * 7 % 20)).collect();
+    let sets: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+    let events: Vec<(&[&str], Timestamp, i64)> =
+        (0..200).map(|n| (&sets[n % 20][..], secs(n as i64 / 40 * 60), n as i64 * 37 % 11)).collect();
+    let view = counts(&["l"], "1m forever", &events);
+    for by in [OrderBy::Time, OrderBy::Value, OrderBy::Label(0)] {
+        for descending in [false, true] {
+            let order = Order { by, descending };
+            let all = run(&view, &Query { order, ..range(secs(0), secs(600)) }, NOW).expect("an answer").rows;
+            assert_eq!(all.len(), 100);
+            for limit in [0, 1, 2, 50, 99, 100, 101] {
+                let some = run(&view, &Query { order, limit, ..range(secs(0), secs(600)) }, NOW).expect("an answer");
+                assert_eq!((&*some.rows, some.truncated), (&all[..limit.min(100)], limit < 100), "{order:?} {limit}");
+            }
+        }
+    }
 }
 
 fn latest_view(values: &[(&str, i64, &str)]) -> MetricView {

@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
     super::run::start_log(&LogConfig { level: LogLevel::Error });
     let temporary = std::env::temp_dir().join(format!("statscache-demo-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
-    let result = super::runtime()?.block_on(demo(args, &dir, bundled));
+    let result = super::block_on(demo(args, &dir, bundled));
     if args.data.is_none() {
         // Whatever is left is in the system's folder for temporary files.
         let _ = std::fs::remove_dir_all(&temporary);

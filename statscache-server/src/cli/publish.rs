@@ -1,4 +1,5 @@
-//! `statscache publish`: messages from a file onto a PUB socket, two frames each: topic, JSON.
+//! `statscache publish`: messages from a file onto a PUB socket, two frames each: topic, JSON. As fast as the slowest
+//! subscriber reads, so that nothing is dropped on this side; what arrives, ZeroMQ does not tell.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +22,7 @@ pub(super) struct Args {
     /// Address to bind
     #[arg(long, value_name = "tcp://HOST:PORT")]
     endpoint: String,
-    /// Messages per second; as fast as possible if not given
+    /// Messages per second at most; as fast as the slowest subscriber reads if not given
     #[arg(long, value_name = "N")]
     rate: Option<f64>,
     /// Stop after so many messages
@@ -42,6 +43,26 @@ pub(super) struct Args {
 const SUBSCRIBE_DELAY: Duration = Duration::from_millis(500);
 /// Time for the last messages to leave.
 const LINGER: Duration = Duration::from_secs(1);
+/// When a subscriber that takes nothing is spoken of.
+const STALL: Duration = Duration::from_secs(10);
+
+/// What was sent.
+#[derive(Default)]
+struct Sent {
+    messages: u64,
+    /// Those of them that were sent while nobody was connected.
+    unheard: u64,
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} messages sent", self.messages)?;
+        if self.unheard > 0 {
+            write!(f, ", {} of them while nobody was connected", self.unheard)?;
+        }
+        f.write_str("; ZeroMQ does not tell what arrived")
+    }
+}
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     if args.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
@@ -51,46 +72,63 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let endpoint = Endpoint::parse(&args.endpoint, EndpointMode::Bind).context("--endpoint")?;
     let mut publisher = Publisher::bind(&endpoint).await?;
     eprintln!("publishing {} messages on {}", messages.len(), publisher.address());
-    let publishing = publish(args, &messages, &mut publisher);
-    let stopped = async { super::shutdown_signal().await.map(|()| None) };
-    let sent = tokio::select! {
-        sent = publishing => sent.map(Some)?,
-        stopped = stopped => stopped?,
+    let mut sent = Sent::default();
+    let publishing = publish(args, &messages, &mut publisher, &mut sent);
+    let stopped = tokio::select! {
+        published = publishing => published.map(|()| "")?,
+        stopped = super::shutdown_signal() => stopped.map(|()| "stopped; ")?,
     };
     publisher.close(LINGER).await;
-    match sent {
-        Some(sent) => eprintln!("{sent} messages sent"),
-        None => eprintln!("stopped"),
-    }
+    eprintln!("{stopped}{sent}");
     Ok(())
 }
 
-async fn publish(args: &Args, messages: &[(String, String)], publisher: &mut Publisher) -> anyhow::Result<u64> {
+async fn publish(
+    args: &Args,
+    messages: &[(String, String)],
+    publisher: &mut Publisher,
+    sent: &mut Sent,
+) -> anyhow::Result<()> {
     if !args.no_wait {
         wait_for_subscriber(publisher).await;
     }
     let started = Instant::now();
-    let mut sent = 0_u64;
-    loop {
+    let is_enough = |sent: &Sent| args.count.is_some_and(|count| sent.messages >= count);
+    while !is_enough(sent) {
         for (topic, body) in messages {
-            if args.count.is_some_and(|count| sent >= count) {
-                return Ok(sent);
+            if is_enough(sent) {
+                break;
             }
             if let Some(rate) = args.rate {
-                sleep_until(started + Duration::from_secs_f64(sent as f64 / rate)).await;
+                sleep_until(started + Duration::from_secs_f64(sent.messages as f64 / rate)).await;
+            }
+            if !publisher.has_room() {
+                patiently(publisher.room()).await;
             }
             if args.restamp {
-                publisher.send(topic, restamped(body, sent)?.as_bytes()).await?;
+                publisher.send(topic, restamped(body, sent.messages)?.as_bytes()).await?;
             } else {
                 publisher.send(topic, body.as_bytes()).await?;
             }
-            sent += 1;
-            // The crate's writers need a turn; without, a fast loop only fills its queues.
+            sent.messages += 1;
+            sent.unheard += u64::from(publisher.subscribers() == 0);
+            // With nobody to wait for, the signal to stop would not be heard.
             tokio::task::yield_now().await;
         }
         if !args.again {
-            return Ok(sent);
+            break;
         }
+    }
+    patiently(publisher.drained()).await;
+    Ok(())
+}
+
+/// Waits for subscribers to read, and says so if they do not.
+async fn patiently(reading: impl Future<Output = ()>) {
+    tokio::pin!(reading);
+    if tokio::time::timeout(STALL, &mut reading).await.is_err() {
+        eprintln!("a subscriber has not read on for {} s; waiting for it", STALL.as_secs());
+        reading.await;
     }
 }
 

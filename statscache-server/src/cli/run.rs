@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
     config.require_bus(&path.display().to_string())?;
     start_log(&config.log);
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "statscache starts");
-    super::runtime()?.block_on(async {
+    super::block_on(async {
         let stop = super::shutdown_signal();
         let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;
         tracing::info!("serving http://{}/plugins", app.address());

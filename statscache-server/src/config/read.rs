@@ -21,6 +21,8 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
+/// Longest body; with its topic and id it still fits into a record of the journal.
+const MESSAGE_BYTES_MAX: u64 = 63 * MIB;
 /// Longest id of a plugin or an instance.
 const ID_LEN_MAX: usize = 64;
 /// Longest subscription; no topic that is accepted is longer.
@@ -74,7 +76,7 @@ fn bus(table: &mut Table<'_, '_>) -> BusConfig {
             default.when_full,
             &[("drop", BusWhenFull::Drop), ("wait", BusWhenFull::Wait)],
         ),
-        message_bytes_max: table.memory("max_message", default.message_bytes_max, KIB..=GIB),
+        message_bytes_max: table.memory("max_message", default.message_bytes_max, KIB..=MESSAGE_BYTES_MAX),
         silence: table.span("silence", default.silence, seconds(1, 86_400)),
         heartbeat: table.span("heartbeat", default.heartbeat, seconds(1, 3600)),
         dedupe_window: table.span("dedupe_window", default.dedupe_window, seconds(1, 30 * 86_400)),

@@ -142,6 +142,17 @@ fn parse_bound(text: &str) -> Option<i128> {
 }
 
 #[test]
+fn the_longest_body_goes_into_the_journal() {
+    let parse = |size: u64| Config::parse(&format!("[bus]\nmax_message = {size}\n"), "c.toml");
+    let longest = 63 << 20;
+    let config = parse(longest).expect("the largest that is allowed");
+    let topic = 1024;
+    assert!(config.bus.message_bytes_max + topic + 1024 <= statscache_core::journal::RECORD_BYTES_MAX);
+    let error = parse(longest + 1).expect_err("more than the journal takes").to_string();
+    assert!(error.contains("from 1KiB to 63MiB, not 66060289"), "{error}");
+}
+
+#[test]
 fn every_option_reaches_its_field() {
     let text = r#"
         [bus]

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use statscache_core::engine::{Failure, Processor};
 use statscache_plugin_sdk::{
     Declaration, Label, Manifest, Message, PluginError, Timestamp,
-    abi::{AbiBytes, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_SET},
+    abi::{ABI1_UPDATE_SIZE, AbiBytes, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_SET},
     host::{Sink, Value},
 };
 
@@ -72,12 +72,11 @@ impl LoadedPlugin {
         // SAFETY: the table was checked when the library was opened; text, place and sink live
         // until it returns.
         let status = unsafe { (self.table.create)(AbiBytes::new(&config), &raw mut instance, &raw const sink) };
+        // From here on the instance is destroyed whatever happens. Where a call fails there is none.
+        let created = status == AbiStatus::OK && !instance.is_null();
+        let instance = created.then(|| PluginInstance { table: self.table, instance });
         let declaration = read(answer, status)?;
-        if instance.is_null() {
-            return Err(CallError::NoInstance);
-        }
-        // From here on the instance is destroyed whatever happens.
-        let instance = PluginInstance { table: self.table, instance };
+        let instance = instance.ok_or(CallError::NoInstance)?;
         let declaration: Declaration = serde_json::from_str(&declaration)?;
         let problems = declaration.problems();
         if problems.is_empty() { Ok((instance, declaration)) } else { Err(CallError::Declaration(problems.join("; "))) }
@@ -171,11 +170,11 @@ unsafe extern "C" fn take_update(context: *mut c_void, update: *const AbiUpdate)
     let taken = unsafe { &mut *context.cast::<Taken<'_>>() };
     // SAFETY: the boundary promises an update that begins with its size, until this returns.
     let size = unsafe { (&raw const (*update).size).read() };
-    if (size as usize) < mem::size_of::<AbiUpdate>() {
-        taken.fault = Some("it makes an update that is shorter than this version's");
+    if (size as usize) < ABI1_UPDATE_SIZE {
+        taken.fault = Some("it makes an update that is shorter than that of ABI 1");
         return;
     }
-    // SAFETY: large enough, so it is laid out as `AbiUpdate`; it lives until this returns.
+    // SAFETY: large enough for version 1, which is all that the type has; it lives until this returns.
     let update = unsafe { &*update };
     // A panic of ours must not cross the plugin's frames.
     let forwarded = catch_unwind(AssertUnwindSafe(|| forward(update, taken.sink)));
@@ -220,5 +219,93 @@ fn json(text: Option<&str>) -> Result<&str, &'static str> {
     match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => Ok(text),
         Err(_) => Err("it sets a value that is not JSON"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicIsize, Ordering};
+
+    use super::*;
+
+    /// Instances that exist.
+    static ALIVE: AtomicIsize = AtomicIsize::new(0);
+
+    unsafe extern "C" fn manifest(_: *const AbiSink) -> AbiStatus {
+        AbiStatus::FAILED
+    }
+
+    const DECLARATION: &[u8] = br#"{"metrics": [{"name": "n", "kind": {"type": "count"}, "dimensions": [],
+        "unit": "", "description": "", "tiers": "1d forever"}]}"#;
+
+    /// Creates an instance, and answers as the configuration says.
+    unsafe extern "C" fn create(config: AbiBytes, instance: *mut *mut c_void, out: *const AbiSink) -> AbiStatus {
+        ALIVE.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller promises the place, the text and the sink.
+        let (config, out) = unsafe {
+            *instance = ptr::dangling_mut::<u64>().cast();
+            (slice::from_raw_parts(config.ptr, config.len), *out)
+        };
+        let text = match config {
+            b"\"good\"" => DECLARATION.to_vec(),
+            b"\"long\"" => vec![b' '; ANSWER_BYTES_MAX + 1],
+            b"\"binary\"" => vec![0xff; 10],
+            b"\"half\"" => b"{\"metrics\": [".to_vec(),
+            _ => return AbiStatus::OK,
+        };
+        // SAFETY: the caller promises that its callback takes its context, and copies the text.
+        unsafe { (out.write)(out.context, AbiBytes { ptr: text.as_ptr(), len: text.len() }) };
+        AbiStatus::OK
+    }
+
+    unsafe extern "C" fn process(
+        _: *const c_void,
+        _: *const statscache_plugin_sdk::abi::AbiMessage,
+        _: *const AbiUpdates,
+        _: *const AbiSink,
+    ) -> AbiStatus {
+        AbiStatus::FAILED
+    }
+
+    unsafe extern "C" fn destroy(_: *mut c_void) {
+        ALIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    static TABLE: AbiPlugin = AbiPlugin {
+        size: mem::size_of::<AbiPlugin>() as u32,
+        state_version: 1,
+        id: AbiBytes::new("fake"),
+        version: AbiBytes::new("1"),
+        manifest,
+        create,
+        process,
+        destroy,
+    };
+
+    #[test]
+    fn an_instance_is_destroyed_whatever_its_declaration_is() {
+        let manifest = serde_json::json!({"summary": "fake", "description": "", "config_schema": {}});
+        let plugin = LoadedPlugin {
+            id: "fake".to_owned(),
+            version: "1".to_owned(),
+            state_version: 1,
+            manifest: serde_json::from_value(manifest).expect("a manifest"),
+            origin: String::new(),
+            table: &TABLE,
+        };
+        for (config, words) in [
+            ("long", "more than 4 MiB"),
+            ("binary", "not UTF-8"),
+            ("half", "not as the ABI asks"),
+            ("none", "says nothing"),
+        ] {
+            let error = plugin.create(&config.into()).map(|_| ()).expect_err(config);
+            assert!(error.to_string().contains(words), "{config}: {error}");
+            assert_eq!(ALIVE.load(Ordering::Relaxed), 0, "{config}");
+        }
+        let good = plugin.create(&"good".into()).expect("a declaration");
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 1);
+        drop(good);
+        assert_eq!(ALIVE.load(Ordering::Relaxed), 0);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use libloading::Library;
 use statscache_plugin_sdk::{
     Manifest,
-    abi::{ABI_VERSION, AbiBytes, AbiLibrary, AbiPlugin, MAGIC, SYMBOL},
+    abi::{ABI_VERSION, ABI1_LIBRARY_SIZE, ABI1_PLUGIN_SIZE, AbiBytes, AbiLibrary, AbiPlugin, MAGIC, SYMBOL},
 };
 
 use super::{call, elf};
@@ -143,10 +143,11 @@ fn check(exported: *const AbiLibrary, path: &Path) -> Result<&'static [*const Ab
         return Err(LibraryError::Abi { path: path(), found: abi });
     }
     let table = |what| LibraryError::Table { path: path(), what };
-    if (size as usize) < mem::size_of::<AbiLibrary>() || !exported.is_aligned() {
-        return Err(table("it is shorter than this version's"));
+    if (size as usize) < ABI1_LIBRARY_SIZE || !exported.is_aligned() {
+        return Err(table("it is shorter than that of ABI 1"));
     }
-    // SAFETY: version and size fit, so it is laid out as `AbiLibrary`; it is read-only for ever.
+    // SAFETY: version and size fit, so it begins with an `AbiLibrary`, which has no field beyond
+    // version 1 and never gets one; it is read-only for ever.
     let library: &'static AbiLibrary = unsafe { &*exported };
     if library.plugins.is_null() || library.plugin_count == 0 || library.plugin_count > PLUGINS_MAX {
         return Err(table("it has no plugins, or more than 1000"));
@@ -162,17 +163,18 @@ fn load(table: *const AbiPlugin, path: &Path, origin: &str) -> Result<LoadedPlug
     }
     // SAFETY: the boundary promises a table that begins with its size.
     let size = unsafe { (&raw const (*table).size).read() };
-    if (size as usize) < mem::size_of::<AbiPlugin>() {
-        return Err(wrong("a plugin's table is shorter than this version's"));
+    if (size as usize) < ABI1_PLUGIN_SIZE {
+        return Err(wrong("a plugin's table is shorter than that of ABI 1"));
     }
-    const WORDS: usize = mem::size_of::<AbiPlugin>() / mem::size_of::<usize>();
+    const WORDS: usize = ABI1_PLUGIN_SIZE / mem::size_of::<usize>();
     const FUNCTIONS: usize = mem::offset_of!(AbiPlugin, manifest) / mem::size_of::<usize>();
     // SAFETY: the table is at least that large and aligned; as plain words it holds nothing invalid.
     let words = unsafe { table.cast::<[usize; WORDS]>().read() };
     if words[FUNCTIONS..].contains(&0) {
         return Err(wrong("a function of a plugin is missing"));
     }
-    // SAFETY: large enough, aligned, functions not null; read-only for ever.
+    // SAFETY: large enough for version 1, which is all that the type has; aligned, functions not
+    // null; read-only for ever.
     let table: &'static AbiPlugin = unsafe { &*table };
     // SAFETY: the boundary promises texts that live as long as the library: for ever.
     let (id, version) = unsafe { (text(table.id), text(table.version)) };

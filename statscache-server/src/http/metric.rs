@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query as UrlQuery, State},
+    extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 use statscache_core::{
-    query::{self, Answer, QueryError, Row, RowValue},
+    query::{self, Answer, Query, QueryError, Row, RowValue},
     view::{InstanceView, MetricView, View},
 };
-use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution};
+use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution, Timestamp};
 
-use super::{AppState, params, problem::Problem, time};
+use super::{AppState, params, problem::Problem, time, urlquery};
 
 /// Values of a metric: rows are flat objects with one entry for each column.
 #[derive(Serialize, JsonSchema)]
@@ -28,7 +28,8 @@ pub(super) struct MetricAnswer {
     /// Whether something accepted is not in the answer yet, or never will be: the plugin lags, is
     /// quarantined, or has missed messages.
     partial: bool,
-    /// Start of the first bucket looked at; null: from the beginning.
+    /// Start of the first bucket looked at, later than asked where older ones are not kept; null: from
+    /// the beginning.
     start: Option<String>,
     /// End of the range looked at, exclusive.
     end: String,
@@ -97,19 +98,42 @@ impl Serialize for RowDto {
 pub(super) async fn values(
     State(state): State<AppState>,
     Path((id, name)): Path<(String, String)>,
-    UrlQuery(parameters): UrlQuery<Vec<(String, String)>>,
+    RawQuery(parameters): RawQuery,
 ) -> Result<Response, Problem> {
-    let view = state.view.load_full();
-    let instance = state.instance(&view, &id)?.clone();
-    let metric = instance.metric(&name).cloned().ok_or_else(|| unknown_metric(&id, &name, &instance))?;
-    let now = state.clock.now();
-    let query = params::read(&parameters, &metric.descriptor, state.rows_max, now)?;
-    // A query is bounded, but may take a core for a second.
+    let parameters = urlquery::parse(parameters.as_deref().unwrap_or_default())?;
+    // What is wrong with it is said at once.
+    Question::read(&state, &id, &name, &parameters)?;
+    // A query is bounded, but may take a core for a second. It waits for its turn here, where it is
+    // dropped with its connection and holds no view, and not among tokio's blocking tasks, which
+    // nobody can call off.
+    let turn = state.queries.turn().await?;
+    let Question { view, instance, metric, query, now } = Question::read(&state, &id, &name, &parameters)?;
     let answered = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let answer = query::run(&metric, &query, now).map_err(problem)?;
         Ok(Json(to_dto(&view, &instance, &metric, answer)).into_response())
     });
     answered.await.map_err(|_| Problem::internal())?
+}
+
+/// A question, with what answers it at this moment.
+struct Question {
+    view: Arc<View>,
+    instance: Arc<InstanceView>,
+    metric: Arc<MetricView>,
+    query: Query,
+    now: Timestamp,
+}
+
+impl Question {
+    fn read(state: &AppState, id: &str, name: &str, parameters: &[(String, String)]) -> Result<Self, Problem> {
+        let view = state.view.load_full();
+        let instance = state.instance(&view, id)?.clone();
+        let metric = instance.metric(name).cloned().ok_or_else(|| unknown_metric(id, name, &instance))?;
+        let now = state.clock.now();
+        let query = params::read(parameters, &metric.descriptor, state.rows_max, now)?;
+        Ok(Self { view, instance, metric, query, now })
+    }
 }
 
 fn unknown_metric(id: &str, name: &str, instance: &InstanceView) -> Problem {
@@ -127,7 +151,7 @@ fn problem(error: QueryError) -> Problem {
             Problem::parameter("step", Some(&step.to_string()), allowed)
         }
         QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
-        QueryError::TooExpensive { .. } => Problem::too_expensive(error.to_string()),
+        QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
         QueryError::Damaged(_) => {
             tracing::error!("a query failed: {}", crate::host::describe(&error));
             Problem::internal()

@@ -1,7 +1,10 @@
 //! From the query string of a metric's URL to a [`Query`]. Every parameter is checked; one that
 //! nobody reads is an error, because a filter with a typing error would answer for everything.
 
-use statscache_core::query::{Filter, Order, OrderBy, Query};
+use statscache_core::{
+    limits::QUERY_PATTERNS_MAX,
+    query::{Filter, Order, OrderBy, Query},
+};
 use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
 
 use super::{problem::Problem, time};
@@ -19,6 +22,7 @@ pub(super) fn read(
     let order = Order { by: OrderBy::Time, descending: !bucketed };
     let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
     let mut seen: Vec<&str> = Vec::new();
+    let mut patterns = 0;
     for (name, value) in parameters {
         if !name.starts_with(WHERE) && name != "by" && seen.contains(&name.as_str()) {
             return Err(Problem::parameter(name, Some(value), "one value; it is given twice"));
@@ -46,7 +50,13 @@ pub(super) fn read(
             }
             "order" => query.order = read_order(value, metric, query.order).ok_or_else(|| bad(&orders(metric)))?,
             _ => match name.strip_prefix(WHERE).and_then(|label| dimension(label, metric)) {
-                Some(dimension) => add_filter(&mut query.filters, dimension, value),
+                Some(_) if patterns == QUERY_PATTERNS_MAX => {
+                    return Err(bad(&format!("at most {QUERY_PATTERNS_MAX} filters; `*` in one stands for any text")));
+                }
+                Some(dimension) => {
+                    patterns += 1;
+                    add_filter(&mut query.filters, dimension, value);
+                }
                 None => return Err(Problem::parameter(name, None, known(metric))),
             },
         }

@@ -64,8 +64,8 @@ pub(super) struct PluginDto {
     watermark: Option<Watermark>,
     /// Its metrics.
     metrics: Vec<MetricDto>,
-    /// Where to go on.
-    links: PluginLinks,
+    /// Where to go on; null where a library could not be opened.
+    links: Option<PluginLinks>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -186,7 +186,10 @@ fn dto(card: &InstanceCard, view: &View) -> PluginDto {
         lag: instance.map(|instance| LagDto { messages: view.lag(instance) }),
         watermark: instance.map(|instance| Watermark::of(instance)),
         metrics: instance.map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m)).collect()),
-        links: PluginLinks { this: format!("/plugins/{}", card.id), schema: format!("/plugins/{}/schema", card.id) },
+        links: card.plugin.is_some().then(|| PluginLinks {
+            this: format!("/plugins/{}", card.id),
+            schema: format!("/plugins/{}/schema", card.id),
+        }),
     }
 }
 

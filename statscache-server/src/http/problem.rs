@@ -11,6 +11,8 @@ use serde::Serialize;
 /// Content type of problems.
 pub(super) const CONTENT_TYPE: &str = "application/problem+json";
 
+const BUSY: &str = "urn:statscache:busy";
+
 /// A problem.
 #[derive(Clone, Debug)]
 pub(super) struct Problem(Box<Details>);
@@ -80,6 +82,12 @@ impl Problem {
         Self::new("urn:statscache:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
+    /// Too many others ask at once.
+    pub(super) fn busy() -> Self {
+        let detail = "other queries take all the time there is; ask again in a second, or for less".to_owned();
+        Self::new(BUSY, "Busy", StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     pub(super) fn internal() -> Self {
         let detail = "the answer could not be made; the daemon's log says why".to_owned();
         Self::new("urn:statscache:internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail)
@@ -89,7 +97,11 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let is_busy = self.0.r#type == BUSY;
         let mut response = (status, Json(*self.0)).into_response();
+        if is_busy {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         let json = HeaderValue::from_static(CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response

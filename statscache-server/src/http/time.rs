@@ -3,8 +3,8 @@
 use statscache_plugin_sdk::{Resolution, Timestamp};
 
 /// What a time may look like, for error messages.
-pub(super) const ALLOWED: &str =
-    "RFC 3339 (2026-01-31T12:00:00Z), a date (2026-01-31), seconds since 1970, now, now-1h, now+5m";
+pub(super) const ALLOWED: &str = "RFC 3339 (2026-01-31T12:00:00Z; without an offset it is UTC: 2026-01-31T12:00), \
+    a date (2026-01-31), seconds since 1970 (but no year 2026 or day 20260131), now, now-1h, now+5m";
 
 /// Years 0 to 9999, which RFC 3339 can write.
 const FIRST_SECOND: i64 = -62_167_219_200;
@@ -20,14 +20,34 @@ pub(super) fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
     }
     // A plus sign that was not escaped arrives as a blank: 12:00:00 02:00.
     let text = match text.rsplit_once(' ') {
-        Some((before, offset)) if before.contains('T') => format!("{before}+{offset}"),
+        Some((before, offset)) if before.contains(['T', ':']) => format!("{before}+{offset}"),
         _ => text.to_owned(),
     };
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Some(Timestamp::from_micros(time.as_microsecond()));
     }
-    let midnight = text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(Timestamp::from_micros(midnight.timestamp().as_microsecond()))
+    // jiff reads much more as a time of day, and as a date whatever follows it.
+    if !is_civil(&text) {
+        return None;
+    }
+    let time = text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(Timestamp::from_micros(time.timestamp().as_microsecond()))
+}
+
+/// Whether it looks like `2026-01-31`, or that with `T12:00`, `T12:00:00` or `T12:00:00.5` behind
+/// it, in which a blank may stand for the T.
+fn is_civil(text: &str) -> bool {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_whole = matches!(seconds.len(), 10 | 16 | 19) && (seconds.len() == 19 || !text.contains('.'));
+    let fits = |(byte, form): (u8, u8)| match form {
+        b'd' => byte.is_ascii_digit(),
+        b'T' => byte == b'T' || byte == b' ',
+        other => byte == other,
+    };
+    is_whole
+        && seconds.bytes().zip(*b"dddd-dd-ddTdd:dd:dd").all(fits)
+        && !fraction.is_empty()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `-1h`, `+5m`, or nothing; in microseconds. A blank is a plus sign that was not escaped.
@@ -41,9 +61,14 @@ fn parse_offset(text: &str) -> Option<i64> {
     }
 }
 
+/// Seconds. `2026` and `20260131` are not: whoever writes them means no moment of the year 1970, and
+/// who does can write `2026.0`.
 fn parse_epoch(text: &str) -> Option<Timestamp> {
     let is_number = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-'));
-    let secs: f64 = text.parse().ok().filter(|_| is_number)?;
+    let is_date = matches!(text.len(), 4 | 8)
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && text[..4].parse().is_ok_and(|year: u32| (1900..=2100).contains(&year));
+    let secs: f64 = text.parse().ok().filter(|_| is_number && !is_date)?;
     let can_be_written = (FIRST_SECOND as f64..END_SECOND as f64).contains(&secs);
     can_be_written.then(|| Timestamp::from_micros((secs * 1e6).round() as i64))
 }
@@ -77,10 +102,55 @@ mod tests {
             ("1700000000", 1_700_000_000.0),
             ("1700000000.5", 1_700_000_000.5),
             ("-1", -1.0),
+            ("0", 0.0),
+            ("1899", 1899.0),
+            ("2101", 2101.0),
+            ("2026.0", 2026.0),
+            ("-2026", -2026.0),
+            ("202611", 202_611.0),
+            ("18991231", 18_991_231.0),
+            ("21010101", 21_010_101.0),
+            ("2023-11-14T22:13", 1_699_999_980.0),
+            ("2023-11-14T22:13:20", 1_700_000_000.0),
+            ("2023-11-14T22:13:20.25", 1_700_000_000.25),
+            ("2023-11-14 22:13", 1_699_999_980.0),
+            ("2023-11-14 22:13:20", 1_700_000_000.0),
+            ("2023-11-14 22:13:20Z", 1_700_000_000.0),
+            ("2023-11-14 23:13:20 01:00", 1_700_000_000.0),
         ] {
             assert_eq!(parse(text, NOW).map(|time| time.micros() as f64 / 1e6), Some(secs), "{text}");
         }
         for text in ["", "soon", "now-", "now-1", "now*1h", "1e9", "nan", "999999999999", "2023-13-01", "now-é"] {
+            assert_eq!(parse(text, NOW), None, "{text:?}");
+        }
+        // What may be meant otherwise than it would be read.
+        for text in [
+            "2026",
+            "1900",
+            "2100",
+            "20261121",
+            "20261399",
+            "2026-11",
+            "2026-1-1",
+            "2026-325",
+            "2026-11-21T",
+            "2026-11-21 ",
+            " 2026-11-21",
+            "2026-11-21T05",
+            "2026-11-21T5:00",
+            "2026-11-21T0500",
+            "2026-11-21T05:00:",
+            "2026-11-21T05:00.5",
+            "2026-11-21T05:00:00.",
+            "2026-11-21.5",
+            "2026-11-21T24:00",
+            "2026-11-21T05:60",
+            "2026-02-29T05:00",
+            "2026-11-21T05:00:00+99:00",
+            "2026-11-21 01:00 02:00 03:00",
+            "2026-11-21x05:00",
+            "2026-11-2é",
+        ] {
             assert_eq!(parse(text, NOW), None, "{text:?}");
         }
     }

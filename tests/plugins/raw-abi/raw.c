@@ -3,8 +3,9 @@
  *
  *     cc -std=c99 -Wall -Wextra -Werror -shared -fPIC -o libraw_abi.so raw.c
  *
- * It counts messages by the first word of their topic. One -D of these makes a library that a
- * daemon has to refuse, or survive:
+ * It counts messages by the first word of their topic. -DLONGER_TABLES makes one of a later day,
+ * whose structs go on where version 1 ends: every daemon takes it. One -D of these makes a library
+ * that a daemon has to refuse, or survive:
  *
  *     WRONG_MAGIC         the static begins with other bytes
  *     WRONG_ABI           it claims version 99
@@ -19,6 +20,7 @@
  *     NO_DECLARATION      create says OK and writes nothing
  *     GARBAGE_STATUS      process counts, then returns 7
  *     SILENT_FAILURE      process returns 1 without an error text
+ *     SHORT_UPDATE        process makes an update that says it ends before `text`
  *     UNKNOWN_TAG         process makes an update of a kind that version 1 does not know
  *     UNKNOWN_LABEL       its label is the handle of a label value that was never declared
  *     BAD_UTF8_LABEL      its label is no UTF-8
@@ -30,6 +32,15 @@
 #include <string.h>
 
 /* ---- The boundary ---- */
+
+/* What a later day might add. */
+#ifdef LONGER_TABLES
+#define LATER_FIELD void *later;
+#define LATER_SIZE sizeof(void *)
+#else
+#define LATER_FIELD
+#define LATER_SIZE 0
+#endif
 
 typedef struct {
     const uint8_t *ptr; /* null for absence */
@@ -65,6 +76,7 @@ typedef struct {
     int64_t time;
     int64_t number;
     bytes text;
+    LATER_FIELD
 } update;
 
 typedef struct {
@@ -82,6 +94,7 @@ typedef struct {
     status (*create)(bytes config, void **instance, const sink *out);
     status (*process)(const void *instance, const message *message, const updates *updates, const sink *error);
     void (*destroy)(void *instance);
+    LATER_FIELD
 } plugin;
 
 typedef struct {
@@ -91,6 +104,7 @@ typedef struct {
     bytes sdk;
     const plugin *const *plugins;
     size_t plugin_count;
+    LATER_FIELD
 } library;
 
 /* C99 has no static assertion; an array of a negative size does as well. */
@@ -98,10 +112,10 @@ typedef struct {
 CHECK(bytes, sizeof(void *) != 8 || sizeof(bytes) == 16);
 CHECK(sink, sizeof(void *) != 8 || sizeof(sink) == 16);
 CHECK(message, sizeof(void *) != 8 || (sizeof(message) == 80 && offsetof(message, fields) == 64));
-CHECK(update, sizeof(void *) != 8 || (sizeof(update) == 56 && offsetof(update, text) == 40));
+CHECK(update, sizeof(void *) != 8 || (sizeof(update) == 56 + LATER_SIZE && offsetof(update, text) == 40));
 CHECK(updates, sizeof(void *) != 8 || sizeof(updates) == 24);
-CHECK(plugin, sizeof(void *) != 8 || (sizeof(plugin) == 72 && offsetof(plugin, manifest) == 40));
-CHECK(library, sizeof(void *) != 8 || (sizeof(library) == 48 && offsetof(library, plugins) == 32));
+CHECK(plugin, sizeof(void *) != 8 || (sizeof(plugin) == 72 + LATER_SIZE && offsetof(plugin, manifest) == 40));
+CHECK(library, sizeof(void *) != 8 || (sizeof(library) == 48 + LATER_SIZE && offsetof(library, plugins) == 32));
 
 /* ---- The plugin ---- */
 
@@ -220,7 +234,9 @@ static status process(const void *instance, const message *message, const update
     count.time = message->time;
     count.number = 1;
     count.text = NONE;
-#if defined UNKNOWN_TAG
+#if defined SHORT_UPDATE
+    count.size = offsetof(update, text);
+#elif defined UNKNOWN_TAG
     count.tag = 1000;
 #elif defined UNKNOWN_LABEL
     word.ptr = NULL;

@@ -63,7 +63,7 @@ fn nanos_per_call(processor: &mut dyn Processor, metrics: &[MetricDescriptor], c
         let slots = [FieldValue::new(user), FieldValue::new("\"statscache\"")];
         let message = Message::new("org.example.event", "id", Timestamp::from_secs(1_700_000_000), "{}", &slots);
         processor.process(&message, &mut recorder)?;
-        updates += recorder.finish(message.id()).map_err(anyhow::Error::msg)?.updates;
+        updates += recorder.finish(message.id(), message.time()).map_err(anyhow::Error::msg)?.updates;
     }
     let nanos = (process::thread_cpu_secs()? - before) * 1e9 / calls as f64;
     anyhow::ensure!(updates == 2 * calls, "every call makes two updates");

@@ -125,6 +125,7 @@ impl Model {
                 }
                 backend.heal();
                 daemon.committer.write(&mut prepared).expect("the disk works again");
+                daemon.engine.commit_written();
             }
             Step::CommitAndCrash(operations) => {
                 self.world.backend.fail_after(operations);
