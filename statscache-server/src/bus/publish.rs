@@ -1,9 +1,10 @@
 //! Publishing, for `statscache publish`, the demo and tests: a PUB socket of the `zeromq` crate, fedmsg's two
 //! frames.
 //!
-//! As with any PUB socket, what is sent before a subscriber's subscription has arrived is not sent to it, and a
-//! subscriber that is 100,000 messages behind loses the next ones: the crate drops them, uncounted, and `send` says
-//! that all is well. Whoever waits for [`Publisher::room`] before each message never gets there.
+//! As with any PUB socket, what is sent before a subscriber's subscription has arrived is not sent to it. The crate
+//! also drops what is sent while 100,000 messages wait for its one task that hands them to subscribers, uncounted, and
+//! `send` says that all is well; what it keeps for a slow subscriber can be much more. Whoever waits for
+//! [`Publisher::room`] before each message comes near neither.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ struct Flight {
 }
 
 impl Flight {
-    /// Well below the 100,000 messages at which the crate drops.
+    /// Well below the 100,000 messages at which the crate drops; it waits for nobody.
     const MESSAGES_MAX: usize = 10_000;
     const BYTES_MAX: usize = 32 << 20;
     /// Messages that leave before who waits is woken. The last one wakes as well.
