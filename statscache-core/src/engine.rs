@@ -387,9 +387,11 @@ fn recent_identities(journal: &Journal, limits: &Limits, now: Timestamp) -> Resu
     const CHUNK_BYTES: usize = 4 << 20;
     let mut window = DedupeWindow::new(limits);
     let stats = journal.stats();
-    let from = stats.first.max(stats.next.saturating_sub(limits.dedupe_ids as u64));
     let since = now.micros().saturating_sub(limits.dedupe_window);
-    let mut reader = journal.reader(from);
+    let oldest = stats.first.max(stats.next.saturating_sub(limits.dedupe_ids as u64));
+    let mut reader = journal.reader(oldest);
+    let from = first_received(&mut reader, oldest..stats.next, since)?;
+    reader.seek(from);
     loop {
         let chunk = reader.next_chunk(CHUNK_BYTES)?;
         for (_, record) in chunk.iter().filter(|(_, record)| record.received >= since) {
@@ -400,6 +402,24 @@ fn recent_identities(journal: &Journal, limits: &Limits, now: Timestamp) -> Resu
         }
         reader.recycle(chunk);
     }
+}
+
+/// About the first sequence that was received at that time or later, by halving: a long journal is
+/// not read for a short window. Where the clock was turned back, a few of the window may lie before.
+fn first_received(reader: &mut Reader, sequences: std::ops::Range<u64>, since: i64) -> Result<u64, JournalError> {
+    let (mut low, mut high) = (sequences.start, sequences.end);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        reader.seek(middle);
+        let chunk = reader.next_chunk(1)?;
+        let found = chunk.iter().next().map(|(sequence, record)| (sequence, record.received));
+        match found {
+            Some((sequence, received)) if received < since => low = sequence.max(middle) + 1,
+            _ => high = middle,
+        }
+        reader.recycle(chunk);
+    }
+    Ok(low)
 }
 
 /// A message on its way to one instance.

@@ -114,9 +114,9 @@ pub struct JournalConfig {
 }
 
 impl Default for JournalConfig {
-    /// 64 MiB a segment, 1 GiB in all, 7 days.
+    /// 64 MiB a segment, 4 GiB in all, 7 days.
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, retain_bytes: 1 << 30, retain_micros: 7 * 86_400_000_000 }
+        Self { segment_bytes: 64 << 20, retain_bytes: 4 << 30, retain_micros: 7 * 86_400_000_000 }
     }
 }
 

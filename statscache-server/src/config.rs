@@ -158,7 +158,7 @@ pub struct JournalSettings {
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, bytes_max: 1 << 30, age_max: Duration::from_secs(7 * 86_400) }
+        Self { segment_bytes: 64 << 20, bytes_max: 4 << 30, age_max: Duration::from_secs(7 * 86_400) }
     }
 }
 

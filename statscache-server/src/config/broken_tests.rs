@@ -256,11 +256,11 @@ c.toml:10:15: [limits] connections: must be a whole number from 1 to 1000000, no
 #[test]
 fn a_journal_must_hold_two_segments() {
     check(
-        "[journal]\nsegment = \"1GiB\"\n",
+        "[journal]\nsegment = \"1GiB\"\nmax_bytes = \"1GiB\"\n",
         r##"
-c.toml:2:11: [journal] segment: max_bytes (1GiB) must be at least twice segment (1GiB)
-    2 | segment = "1GiB"
-      |           ^^^^^^
+c.toml:3:13: [journal] max_bytes: max_bytes (1GiB) must be at least twice segment (1GiB)
+    3 | max_bytes = "1GiB"
+      |             ^^^^^^
 "##,
     );
     check(

@@ -15,7 +15,7 @@ use super::{Figure, median, process, process::Daemon, process::Role, stream};
 const BAR: f64 = 2.0;
 
 pub(super) fn run(quick: bool) -> anyhow::Result<Figure> {
-    let (messages, rounds) = if quick { (300_000, 3) } else { (1_000_000, 5) };
+    let (messages, rounds) = if quick { (300_000, 3) } else { (1_000_000, 7) };
     println!(
         "{rounds} rounds of {messages} messages of {} bytes on 30 topics, volume and releng loaded, journal and sled on",
         stream::mean_bytes()?
