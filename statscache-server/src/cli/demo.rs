@@ -120,10 +120,16 @@ fn tell(app: &App, bus: &str, rate: f64) {
     }
     println!();
     println!("In another terminal, or in a browser:");
-    println!("  curl '{http}/plugins'                                       what there is");
-    println!("  curl '{http}/plugins/volume/by_category?start=now-5m'       messages by category");
-    println!("  curl '{http}/plugins/volume/messages?start=now-1m&step=5s'  all messages, 5 seconds each");
-    println!("  curl '{http}/plugins/releng/log'                            release engineering events");
-    println!("  curl '{http}/bus'                                           the connection itself");
+    let asks = [
+        ("plugins", "what there is"),
+        ("plugins/volume/by_category?start=now-5m&step=1m", "messages by category"),
+        ("plugins/volume/messages?start=now-1m&step=5s", "all messages, 5 seconds each"),
+        ("plugins/releng/log", "release engineering events"),
+        ("bus", "the connection itself"),
+    ];
+    for (path, what) in asks {
+        let url = format!("'{http}/{path}'");
+        println!("  curl {url:<76} {what}");
+    }
     println!("Ctrl-C ends it.");
 }
