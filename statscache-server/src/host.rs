@@ -18,7 +18,10 @@ use serde_json::Value;
 use statscache_core::engine::InstanceSpec;
 use statscache_plugin_sdk::Manifest;
 
-use crate::config::{Config, InstanceConfig};
+use crate::{
+    config::{Config, InstanceConfig},
+    health::describe,
+};
 
 pub use bundled::BundledPlugin;
 pub use call::CallError;
@@ -238,16 +241,4 @@ fn failed_library(name: &str, library: Option<&str>, why: String) -> InstanceCar
         config: Value::Null,
         status: CardStatus::Failed(why),
     }
-}
-
-/// The error with its causes.
-pub(crate) fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -23,8 +23,7 @@ use crate::{
     bus::{Batch, BatchReceiver, Recv, RejectKind, Rejects},
     clock::Clock,
     disk::{self, Disk},
-    health::{Health, Part},
-    host::describe,
+    health::{Health, Part, describe},
     telemetry::Telemetry,
 };
 

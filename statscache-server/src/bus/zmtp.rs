@@ -30,6 +30,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::health::describe;
+
 use super::backoff::Backoff;
 use super::decode::MessageLimits;
 use super::{
@@ -212,7 +214,7 @@ async fn listen(link: &Link, peers: &mut JoinSet<Ended>) -> Ended {
             Some(ended) = peers.join_next() => match ended {
                 Ok(ended) if matches!(ended.reason, Disconnect::QueueClosed) => return ended,
                 Ok(ended) => {
-                    link.status.set_error(&ended.reason.chain());
+                    link.status.set_error(&describe(&ended.reason));
                     if !link.status.is_connected() {
                         link.status.set_state(EndpointState::Listening);
                     }
@@ -256,7 +258,7 @@ impl<'a> Retry<'a> {
             self.failures = 0;
         }
         self.failures += 1;
-        let reason = ended.reason.chain();
+        let reason = describe(&ended.reason);
         self.link.status.set_error(&reason);
         self.link.status.set_state(EndpointState::Waiting);
         let delay = self.backoff.delay();

@@ -153,7 +153,7 @@ fn problem(error: QueryError) -> Problem {
         QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
         QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
         QueryError::Damaged(_) => {
-            tracing::error!("a query failed: {}", crate::host::describe(&error));
+            tracing::error!("a query failed: {}", crate::health::describe(&error));
             Problem::internal()
         }
     }

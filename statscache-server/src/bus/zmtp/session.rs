@@ -50,20 +50,6 @@ pub enum Disconnect {
     QueueClosed,
 }
 
-impl Disconnect {
-    /// The error with its causes, in a line.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text
-    }
-}
-
 /// Checks a greeting and answers with READY.
 pub fn greeted(greeting: &Greeting, out: &mut Vec<u8>) -> Result<(), Disconnect> {
     let mechanism = greeting.mechanism_name();
