@@ -23,6 +23,9 @@
 //!   are used in place: they have this layout in all of version 1, and a message's `size` is
 //!   [`ABI1_MESSAGE_SIZE`]. What is to be known of a message beyond that is asked for, through a
 //!   function at the end of [`AbiUpdates`], or comes with one at the end of [`AbiPlugin`].
+//! * **Tags** may become more within version 1, as kinds do. A daemon that does not know an update's
+//!   tag fails the message and says so, and one that does not know a kind refuses the declaration:
+//!   an author sees it at once, and nothing is miscounted.
 //! * [`ABI_VERSION`] changes only when all that is not enough.
 //! * All text is UTF-8. A null pointer stands for absence, never for an empty text.
 
@@ -136,6 +139,14 @@ pub struct AbiMessage {
 pub const TAG_ADD: u32 = 1;
 /// [`AbiUpdate::tag`]: `text` is a newest value, JSON.
 pub const TAG_SET: u32 = 2;
+/// [`AbiUpdate::tag`]: a number for a stat or a dist; `number` has the bits of the IEEE 754 double.
+pub const TAG_OBSERVE: u32 = 3;
+/// [`AbiUpdate::tag`]: `text` is a member for a distinct.
+pub const TAG_INSERT: u32 = 4;
+/// [`AbiUpdate::tag`]: `text` is a key for a top, `number` its weight, which is not negative; 0 means nothing.
+pub const TAG_HIT: u32 = 5;
+/// [`AbiUpdate::tag`]: there is no latest value any more as of `time`.
+pub const TAG_REMOVE: u32 = 6;
 
 /// One update.
 #[repr(C)]
@@ -153,9 +164,9 @@ pub struct AbiUpdate {
     pub labels: *const AbiBytes,
     /// Event time, microseconds.
     pub time: i64,
-    /// For [`TAG_ADD`].
+    /// For [`TAG_ADD`], [`TAG_OBSERVE`] and [`TAG_HIT`].
     pub number: i64,
-    /// For [`TAG_SET`].
+    /// For [`TAG_SET`], [`TAG_INSERT`] and [`TAG_HIT`], which cannot do without; it may be empty.
     pub text: AbiBytes,
 }
 

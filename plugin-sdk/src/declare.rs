@@ -4,6 +4,7 @@ use crate::{
     descriptor::{Declaration, MetricDescriptor},
     error::PluginError,
     metric::{Kind, Tiers},
+    time::{Resolution, ResolutionError},
     topic::TopicPattern,
 };
 
@@ -11,7 +12,23 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub(crate) u32);
 
-/// Handle of a `latest` metric, for [`crate::Updates::set`].
+/// Handle of a `stat` metric, for [`crate::Updates::observe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat(pub(crate) u32);
+
+/// Handle of a `distinct` metric, for [`crate::Updates::insert`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distinct(pub(crate) u32);
+
+/// Handle of a `dist` metric, for [`crate::Updates::observe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dist(pub(crate) u32);
+
+/// Handle of a `top` metric, for [`crate::Updates::hit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top(pub(crate) u32);
+
+/// Handle of a `latest` metric, for [`crate::Updates::set`] and [`crate::Updates::remove`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latest(pub(crate) u32);
 
@@ -31,6 +48,7 @@ pub struct Metric {
     unit: String,
     description: String,
     tiers: Result<Tiers, crate::metric::TierError>,
+    ttl: Option<Result<Resolution, ResolutionError>>,
 }
 
 impl Metric {
@@ -42,6 +60,7 @@ impl Metric {
             unit: String::new(),
             description: String::new(),
             tiers: Ok(Tiers::default()),
+            ttl: None,
         }
     }
 
@@ -71,6 +90,15 @@ impl Metric {
     #[must_use]
     pub fn tiers(mut self, tiers: &str) -> Self {
         self.tiers = tiers.parse();
+        self
+    }
+
+    /// How long a latest value lives after its own time, a span such as `7d`. An error when the
+    /// plugin starts if it cannot be read, and for a metric of another kind: how long buckets are
+    /// kept is said by [`Metric::tiers`].
+    #[must_use]
+    pub fn expire_after(mut self, span: &str) -> Self {
+        self.ttl = Some(span.parse());
         self
     }
 }
@@ -122,6 +150,26 @@ impl Declare {
         Count(self.metric(metric.into(), Kind::Count))
     }
 
+    /// Number, sum, least, greatest, mean and standard deviation of numbers per time bucket.
+    pub fn stat(&mut self, metric: impl Into<Metric>) -> Stat {
+        Stat(self.metric(metric.into(), Kind::Stat))
+    }
+
+    /// How many different texts there are per time bucket.
+    pub fn distinct(&mut self, metric: impl Into<Metric>) -> Distinct {
+        Distinct(self.metric(metric.into(), Kind::Distinct))
+    }
+
+    /// Percentiles of numbers per time bucket.
+    pub fn dist(&mut self, metric: impl Into<Metric>) -> Dist {
+        Dist(self.metric(metric.into(), Kind::Dist))
+    }
+
+    /// The `k` texts of greatest weight per time bucket, 1 to 1000.
+    pub fn top(&mut self, metric: impl Into<Metric>, k: u32) -> Top {
+        Top(self.metric(metric.into(), Kind::Top { k }))
+    }
+
     /// The newest value per label set.
     pub fn latest(&mut self, metric: impl Into<Metric>) -> Latest {
         self.newest(metric, 1)
@@ -129,14 +177,26 @@ impl Declare {
 
     /// The newest `n` values per label set, 1 to 1000.
     pub fn newest(&mut self, metric: impl Into<Metric>, n: u32) -> Latest {
-        Latest(self.metric(metric.into(), Kind::Latest { n }))
+        Latest(self.metric(metric.into(), Kind::Latest { n, ttl: None }))
     }
 
-    fn metric(&mut self, metric: Metric, kind: Kind) -> u32 {
+    fn metric(&mut self, metric: Metric, mut kind: Kind) -> u32 {
         let tiers = metric.tiers.unwrap_or_else(|error| {
             self.problems.push(format!("metric `{}`: {error}", metric.name));
             Tiers::default()
         });
+        match (metric.ttl, &mut kind) {
+            (None, _) => {}
+            (Some(Ok(span)), Kind::Latest { ttl, .. }) => *ttl = Some(span),
+            (Some(Err(error)), Kind::Latest { .. }) => {
+                self.problems.push(format!("metric `{}` expires after: {error}", metric.name));
+            }
+            (Some(_), kind) => self.problems.push(format!(
+                "metric `{}` is a {}: only latest values expire, and buckets are kept as its tiers say",
+                metric.name,
+                kind.as_str()
+            )),
+        }
         self.declaration.metrics.push(MetricDescriptor {
             name: metric.name,
             kind,
@@ -152,5 +212,48 @@ impl Declare {
     pub(crate) fn finish(mut self) -> Result<Declaration, PluginError> {
         self.problems.extend(self.declaration.problems());
         if self.problems.is_empty() { Ok(self.declaration) } else { Err(PluginError::new(self.problems.join("; "))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(declare: impl FnOnce(&mut Declare)) -> String {
+        let mut declaration = Declare::default();
+        declare(&mut declaration);
+        declaration.finish().err().map_or_else(String::new, |error| error.to_string())
+    }
+
+    #[test]
+    fn handles_count_up_and_kinds_are_declared() {
+        let mut declare = Declare::default();
+        let handles = [
+            declare.stat("a").0,
+            declare.distinct("b").0,
+            declare.dist("c").0,
+            declare.top("d", 1000).0,
+            declare.newest(Metric::new("e").expire_after("1w"), 2).0,
+        ];
+        assert_eq!(handles, [0, 1, 2, 3, 4]);
+        let kinds: Vec<Kind> = declare.finish().expect("sound").metrics.iter().map(|metric| metric.kind).collect();
+        let latest = Kind::Latest { n: 2, ttl: Resolution::from_secs(7 * 86_400) };
+        assert_eq!(kinds, [Kind::Stat, Kind::Distinct, Kind::Dist, Kind::Top { k: 1000 }, latest]);
+    }
+
+    #[test]
+    fn only_latest_values_expire() {
+        type Case = fn(&mut Declare);
+        let cases: [(Case, &[&str]); 5] = [
+            (|declare| _ = declare.latest(Metric::new("x").expire_after("7 days")), &["`x`", "`7 days` is not a span"]),
+            (|declare| _ = declare.count(Metric::new("x").expire_after("7d")), &["`x` is a count", "tiers"]),
+            (|declare| _ = declare.dist(Metric::new("x").expire_after("soon")), &["`x` is a dist"]),
+            (|declare| _ = declare.top(Metric::new("x"), 0), &["`x`", "top 0", "1 to 1000"]),
+            (|declare| _ = declare.top(Metric::new("x"), 1001), &["`x`", "top 1001", "1 to 1000"]),
+        ];
+        for (declare, words) in cases {
+            let problems = problems(declare);
+            assert!(words.iter().all(|word| problems.contains(word)), "{words:?}: {problems}");
+        }
     }
 }

@@ -121,10 +121,14 @@ impl MetricDescriptor {
                 problems.push(format!("metric `{name}` has two dimensions called `{label}`"));
             }
         }
-        if let Kind::Latest { n } = self.kind
-            && !(1..=1000).contains(&n)
-        {
-            problems.push(format!("metric `{name}` keeps {n} values per label set; it must be 1 to 1000"));
+        match self.kind {
+            Kind::Latest { n, .. } if !(1..=1000).contains(&n) => {
+                problems.push(format!("metric `{name}` keeps {n} values per label set; it must be 1 to 1000"));
+            }
+            Kind::Top { k } if !(1..=1000).contains(&k) => {
+                problems.push(format!("metric `{name}` is a top {k}; it must be 1 to 1000"));
+            }
+            _ => {}
         }
         problems
     }

@@ -13,12 +13,20 @@ use crate::{
 pub use crate::fields::{FieldSet, FieldSetError, find};
 
 /// What an update says about a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value<'a> {
     /// Adds to a count.
     Add(i64),
+    /// A number for a stat or a dist. It comes as the plugin gave it, also if it is not finite.
+    Observe(f64),
+    /// A member for a distinct.
+    Insert(&'a str),
+    /// A key for a top, and its weight, at most `i64::MAX`; 0 means nothing.
+    Hit(&'a str, u64),
     /// A newest value: JSON text.
     Set(&'a str),
+    /// There is no latest value any more as of this time: those at it and before it are gone.
+    Remove,
 }
 
 /// Receives updates as a plugin makes them. Those of a message that fails are taken back.

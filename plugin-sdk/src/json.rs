@@ -41,6 +41,17 @@ impl<'a> Json<'a> {
         if inner.as_bytes().contains(&b'\\') { unescape(raw).map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
     }
 
+    /// What a scalar says as plain text, for a label or a key: the string without its quotes, a
+    /// number, `true` or `false` as written. `None` for `null`, lists, objects, and nothing.
+    pub fn as_text(self) -> Option<Cow<'a, str>> {
+        let raw = self.0?;
+        match raw.as_bytes().first()? {
+            b'"' => self.as_str(),
+            b'{' | b'[' | b'n' => None,
+            _ => Some(Cow::Borrowed(raw)),
+        }
+    }
+
     /// The integer; `None` for anything else, and outside `i64`.
     pub fn as_i64(self) -> Option<i64> {
         self.to().ok()
@@ -104,6 +115,24 @@ mod tests {
             ("null", None),
         ] {
             assert_eq!(Json::new(Some(raw)).as_str().as_deref(), text, "{raw}");
+        }
+    }
+
+    #[test]
+    fn scalars_have_a_text() {
+        for (raw, text) in [
+            (Some(r#""a\"b""#), Some("a\"b")),
+            (Some("\"\""), Some("")),
+            (Some("-1.50e3"), Some("-1.50e3")),
+            (Some("99999999999999999999"), Some("99999999999999999999")),
+            (Some("true"), Some("true")),
+            (Some("false"), Some("false")),
+            (Some("null"), None),
+            (Some("[1]"), None),
+            (Some("{}"), None),
+            (None, None),
+        ] {
+            assert_eq!(Json::new(raw).as_text().as_deref(), text, "{raw:?}");
         }
     }
 

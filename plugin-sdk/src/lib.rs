@@ -93,7 +93,7 @@ mod topic;
 mod update;
 
 pub use abi::{Label, LabelValue};
-pub use declare::{Count, Declare, Field, InternedLabel, Latest, Metric};
+pub use declare::{Count, Declare, Dist, Distinct, Field, InternedLabel, Latest, Metric, Stat, Top};
 pub use descriptor::{Declaration, Manifest, MetricDescriptor};
 pub use error::PluginError;
 pub use json::Json;
@@ -102,7 +102,7 @@ pub use metric::{Keep, Kind, Tier, TierError, Tiers};
 pub use plugin::Plugin;
 pub use time::{Resolution, ResolutionError, Timestamp};
 pub use topic::{TopicPattern, TopicPatternError};
-pub use update::{IntoLabels, Updates};
+pub use update::{IntoLabels, Observable, Updates};
 
 /// The crates whose derives a configuration needs, so that the SDK is the only dependency.
 #[doc(no_inline)]

@@ -13,26 +13,41 @@ use crate::time::{Resolution, ResolutionError};
 pub enum Kind {
     /// A whole number per time bucket that only addition changes. JSON value: `12`.
     Count,
-    /// The newest `n` values per label set, each with time and message id.
+    /// Numbers, summed up. JSON value: `{"n": 3, "sum": 6.5, "min": 1, "max": 4, "mean": 2.17, "stddev": 1.31}`.
+    Stat,
+    /// How many different texts there were, estimated. JSON value: `{"estimate": 1200, "error": 0.01625}`, the error relative.
+    Distinct,
+    /// How numbers are distributed. JSON value: `{"n": 3, "min": 1, "max": 4, "p50": 1.5, "p90": 4, "p95": 4, "p99": 4}`.
+    Dist,
+    /// The texts with the greatest weights. JSON value: `[{"key": "bash", "count": 7, "error": 0}]`, greatest first.
+    Top {
+        /// How many are asked for, 1 to 1000.
+        k: u32,
+    },
+    /// The newest `n` values per label set, each with time and message id. JSON value: the value as it was set.
     Latest {
-        /// How many are kept; 1 is the rolling latest value.
+        /// How many are kept, 1 to 1000; 1 is the rolling latest value.
         n: u32,
+        /// How long after its time a value is still one; without it, until there are newer ones.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ttl: Option<Resolution>,
     },
 }
 
 impl Kind {
     /// Whether values live in time buckets (and so have tiers) or per label set.
     pub const fn is_bucketed(self) -> bool {
-        match self {
-            Self::Count => true,
-            Self::Latest { .. } => false,
-        }
+        !matches!(self, Self::Latest { .. })
     }
 
     /// Name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
+            Self::Stat => "stat",
+            Self::Distinct => "distinct",
+            Self::Dist => "dist",
+            Self::Top { .. } => "top",
             Self::Latest { .. } => "latest",
         }
     }
@@ -197,6 +212,27 @@ mod tests {
     fn the_default_is_what_the_docs_say() {
         assert_eq!("1s for 2h, 1m for 7d, 1h for 400d, 1d forever".parse(), Ok(Tiers::default()));
         assert_eq!(Tiers::default().to_string(), "1s for 2h, 1m for 7d, 1h for 400d, 1d forever");
+    }
+
+    #[test]
+    fn kinds_are_read_and_written() {
+        let ttl = Some(Resolution::DAY);
+        for (kind, json) in [
+            (Kind::Count, r#"{"type":"count"}"#),
+            (Kind::Stat, r#"{"type":"stat"}"#),
+            (Kind::Distinct, r#"{"type":"distinct"}"#),
+            (Kind::Dist, r#"{"type":"dist"}"#),
+            (Kind::Top { k: 10 }, r#"{"type":"top","k":10}"#),
+            (Kind::Latest { n: 1, ttl: None }, r#"{"type":"latest","n":1}"#),
+            (Kind::Latest { n: 5, ttl }, r#"{"type":"latest","n":5,"ttl":"1d"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&kind).expect("JSON"), json);
+            assert_eq!(serde_json::from_str::<Kind>(json).expect(json), kind);
+            assert!(json.contains(kind.as_str()) && kind.is_bucketed() != json.contains("latest"), "{json}");
+        }
+        for json in [r#"{"type":"top"}"#, r#"{"type":"latest"}"#, r#"{"type":"latest","n":1,"ttl":"soon"}"#] {
+            assert!(serde_json::from_str::<Kind>(json).is_err(), "{json} must be refused");
+        }
     }
 
     #[test]

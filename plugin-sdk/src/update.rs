@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
     abi::Label,
-    declare::{Count, InternedLabel, Latest},
+    declare::{Count, Dist, Distinct, InternedLabel, Latest, Stat, Top},
     error::PluginError,
     host::{Sink, Value},
     time::Timestamp,
@@ -58,6 +58,33 @@ impl<'a, L: Into<Label<'a>>, const N: usize> IntoLabels<'a> for [L; N] {
     }
 }
 
+mod sealed {
+    /// Kinds are the SDK's affair.
+    pub trait Number {
+        fn metric(self) -> u32;
+    }
+}
+
+use sealed::Number;
+
+/// A metric that takes numbers: [`Stat`] or [`Dist`].
+pub trait Observable: Number {}
+
+impl Number for Stat {
+    fn metric(self) -> u32 {
+        self.0
+    }
+}
+
+impl Number for Dist {
+    fn metric(self) -> u32 {
+        self.0
+    }
+}
+
+impl Observable for Stat {}
+impl Observable for Dist {}
+
 thread_local! {
     /// Where values become text, kept from message to message.
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -89,6 +116,29 @@ impl<'a> Updates<'a> {
         self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Add(n));
     }
 
+    /// Adds a number to the bucket of these labels. NaN and infinities are no error: the daemon
+    /// leaves them out and counts them.
+    #[inline]
+    pub fn observe<'l>(&mut self, metric: impl Observable, labels: impl IntoLabels<'l>, x: f64) {
+        self.sink.update(metric.metric(), labels.into_labels().as_ref(), self.time, Value::Observe(x));
+    }
+
+    /// Adds a member to the bucket of these labels; a second time changes nothing.
+    #[inline]
+    pub fn insert<'l>(&mut self, metric: Distinct, labels: impl IntoLabels<'l>, member: &str) {
+        self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Insert(member));
+    }
+
+    /// Adds `weight` to the key in the bucket of these labels. A weight of 0 means nothing; one
+    /// beyond `i64::MAX` counts as that.
+    #[inline]
+    pub fn hit<'l>(&mut self, metric: Top, labels: impl IntoLabels<'l>, key: &str, weight: u64) {
+        if weight > 0 {
+            let value = Value::Hit(key, weight.min(i64::MAX as u64));
+            self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, value);
+        }
+    }
+
     /// Offers a value as one of the newest of these labels. It is kept if it is among the newest
     /// by time; of two at the same time the one with the greater message id counts as newer.
     pub fn set<'l>(
@@ -105,5 +155,20 @@ impl<'a> Updates<'a> {
             SCRATCH.set(json);
         }
         Ok(())
+    }
+
+    /// The same for a value that is JSON text already, such as [`crate::Json::raw`]. An error if it is not.
+    pub fn set_raw<'l>(&mut self, metric: Latest, labels: impl IntoLabels<'l>, json: &str) -> Result<(), PluginError> {
+        serde_json::from_str::<IgnoredAny>(json)
+            .map_err(|error| PluginError::new(format!("a value that is not JSON: {error}")))?;
+        self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Set(json));
+        Ok(())
+    }
+
+    /// These labels have no latest value any more. It wins over every value at the same time or
+    /// before, also over those that come later; values after it are values again.
+    #[inline]
+    pub fn remove<'l>(&mut self, metric: Latest, labels: impl IntoLabels<'l>) {
+        self.sink.update(metric.0, labels.into_labels().as_ref(), self.time, Value::Remove);
     }
 }

@@ -10,12 +10,15 @@
 //! before. So a crash loses nothing but deltas whose messages the journal still has.
 
 mod admit;
+mod cells;
 mod committer;
+mod compact;
 mod delta;
 mod instance;
 mod router;
+mod start;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use statscache_plugin_sdk::{Message, Timestamp, abi::FieldValue, host::FieldSet};
 
@@ -26,15 +29,17 @@ pub use instance::{Failure, InstanceSpec, Processor};
 
 use crate::{
     bytes::Corrupt,
+    coverage::{Claim, Reading},
     identity::DedupeWindow,
     journal::{Chunk, Gap, Journal, JournalError, JournalStats, Reader, Record, SyncTicket},
     limits::Limits,
-    store::{Batch, Cursor, Namespace, NamespaceId, Store, StoreError},
+    store::{Contents, Store, StoreError},
 };
 use admit::{Admission, Admitted, Slot};
 use delta::InstanceDelta;
 use instance::Instance;
 use router::Router;
+use start::{assign_namespaces, received_from, recent_identities};
 
 /// What became of messages; sums since the start of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub struct Counters {
     pub forgotten_early: u64,
     /// Messages with `NaN` or `Infinity`, read as `null`.
     pub repaired: u64,
-    /// Messages from so far in the future that the time of arrival was taken instead.
+    /// Messages from so far in the future that they are kept in the journal and handed to nobody.
     pub future: u64,
 }
 
@@ -61,6 +66,21 @@ pub struct Engine {
     instances: Vec<Instance>,
     counters: Counters,
     commit: u64,
+    /// Newest event time. Retention goes by it, or by the present if that is earlier: a clock that
+    /// jumps ahead drops nothing.
+    newest: Option<Timestamp>,
+    /// Whether messages say themselves when they happened: then those that do not leave `newest` alone,
+    /// because they have their time from our clock.
+    is_stamped: bool,
+    /// The latest horizon that a message was folded by: a commit keeps no less than that.
+    folded_by: Timestamp,
+    /// The latest time of arrival. A clock behind it is wrong, and no measure of what is in the future.
+    arrived: Timestamp,
+    /// What was learnt about coverage since the last commit, in order.
+    claims: Vec<Claim>,
+    /// As accounted last.
+    memory: usize,
+    is_full: bool,
     /// Scratch, kept from batch to batch.
     slots: Vec<Slot>,
     /// Reads for instances that lag, and whose turn it is.
@@ -84,7 +104,19 @@ pub struct PendingCommit {
     now: Timestamp,
     journal: JournalStats,
     ticket: SyncTicket,
+    /// The present as retention sees it.
+    horizon: Timestamp,
+    claims: Vec<Claim>,
+    is_last: bool,
     instances: Vec<InstanceDelta>,
+}
+
+impl PendingCommit {
+    /// No other follows soon: what could wait is written as well.
+    pub fn last(mut self) -> Self {
+        self.is_last = true;
+        self
+    }
 }
 
 /// Why the engine could not start.
@@ -107,43 +139,61 @@ impl Engine {
     /// journal no longer reaches back to it.
     pub fn start(
         mut journal: Journal,
-        (store, namespaces): (Store, BTreeMap<NamespaceId, Namespace>),
+        (store, mut contents): (Store, Contents),
         specs: Vec<InstanceSpec>,
         id_pointers: &[String],
         limits: Limits,
         now: Timestamp,
     ) -> Result<(Self, Committer), StartError> {
-        let newest = namespaces.values().map(|namespace| namespace.cursor.next).max().unwrap_or(0);
-        let ahead = journal.ensure_next(newest)?;
-        let namespaces = assign_namespaces(&store, namespaces, &specs, journal.first_sequence())?;
+        let existing = std::mem::take(&mut contents.namespaces);
+        let furthest = existing.values().map(|namespace| namespace.cursor.next).max().unwrap_or(0);
+        let newest = existing.values().filter_map(|namespace| namespace.cursor.watermark).max();
+        let ahead = journal.ensure_next(furthest)?;
+        let namespaces = assign_namespaces(&store, existing, &specs, journal.first_sequence())?;
         // Commits that wrote no segment have left no number behind. Counting on from the present keeps
         // readers from taking a view of this process for one of the last.
-        let last_commit = namespaces.iter().filter_map(|(_, namespace)| namespace.last_commit()).max();
+        // Garbage counts as well: what has its number would be swept with it.
+        let swept = contents.garbage.iter().map(|garbage| garbage.key.commit);
+        let last_commit = namespaces.iter().filter_map(|(_, namespace)| namespace.last_commit()).chain(swept).max();
         let commit = last_commit.unwrap_or(0).max(u64::try_from(now.micros()).unwrap_or(0));
 
         let mut fields = FieldSet::default();
         let admission_slots = admit::register(&mut fields, id_pointers);
+        let mut reader = journal.reader(journal.first_sequence());
         let mut instances = Vec::with_capacity(specs.len());
         for (spec, (ns, namespace)) in specs.into_iter().zip(&namespaces) {
-            instances.push(Instance::new(spec, *ns, namespace, &mut fields, &limits)?);
+            let reading = match &namespace.reading {
+                Some(reading) => reading.clone(),
+                None => Reading::new(received_from(&mut reader, namespace.cursor.next)?.unwrap_or(now)),
+            };
+            instances.push(Instance::new(spec, *ns, namespace, reading, &mut fields, &limits)?);
         }
-        let reader = journal.reader(journal.first_sequence());
+        let (window, last_received) = recent_identities(&journal, &limits, now)?;
         let mut engine = Self {
-            window: recent_identities(&journal, &limits, now)?,
+            window,
             router: Router::new(instances.iter().map(|instance| instance.declaration.topics.clone()).collect()),
-            admission: Admission::new(fields, admission_slots),
+            admission: Admission::new(fields, admission_slots, limits.event_ahead),
             journal,
             limits,
             instances,
             counters: Counters::default(),
             commit,
+            newest,
+            is_stamped: false,
+            folded_by: Timestamp::from_micros(i64::MIN),
+            arrived: Timestamp::from_micros(last_received.unwrap_or(i64::MIN)),
+            claims: Vec::new(),
+            memory: 0,
+            is_full: false,
             slots: Vec::new(),
             reader,
             turn: 0,
             ahead,
         };
         let deltas = engine.take_deltas();
-        let committer = Committer::new(store, namespaces, deltas, engine.journal.stats(), (commit, now))?;
+        let version = (commit, now, engine.horizon(now));
+        let committer =
+            Committer::new(store, (contents, namespaces), deltas, engine.journal.stats(), version, &engine.limits)?;
         Ok((engine, committer))
     }
 
@@ -182,11 +232,12 @@ impl Engine {
         slots: &mut Vec<Slot>,
         now: Timestamp,
     ) -> Offered<'b> {
+        self.arrived = self.arrived.max(now);
         let admitted = Vec::with_capacity(batch.size_hint().0);
         let mut offered = Offered { admitted, rejected: Vec::new(), duplicates: 0, repaired: 0, future: 0 };
         let mut found = Vec::new();
         for (position, (topic, body)) in batch.enumerate() {
-            match self.admission.read((topic, body), now, slots, &mut found) {
+            match self.admission.read((topic, body), (now, self.arrived), slots, &mut found) {
                 Ok(message) => offered.admitted.push(message),
                 Err(rejection) => offered.rejected.push((position, rejection)),
             }
@@ -241,19 +292,25 @@ impl Engine {
         for (sequence, record) in chunk.iter() {
             let received = Timestamp::from_micros(record.received);
             // It was admitted before, by the same rules or by those of an earlier version.
-            let read = self.admission.read((record.topic, record.body), received, &mut slots, &mut found);
+            let read = self.admission.read((record.topic, record.body), (received, received), &mut slots, &mut found);
             let (time, identity) = (Timestamp::from_micros(record.time), record.identity);
+            self.arrived = self.arrived.max(received);
+            let is_future = self.admission.is_future(time, self.arrived);
+            let is_stamped = read.as_ref().is_ok_and(|message| message.is_stamped);
+            let counts = !is_future && self.note(time, is_stamped);
             if let Ok(message) = read {
                 let message = Admitted { time, identity, ..message };
                 for index in self.router.route(message.topic) {
                     let instance = &mut self.instances[usize::from(*index)];
-                    if instance.is_running() && instance.cursor.next == sequence {
-                        instance.process((sequence, &message), &slots, now, self.limits.quarantine_after);
+                    if !is_future && instance.is_running() && instance.cursor.next == sequence {
+                        let horizon = instance.horizon(counts.then_some(time), received);
+                        self.folded_by = self.folded_by.max(horizon);
+                        instance.process((sequence, &message), &slots, (now, horizon), self.limits.quarantine_after);
                     }
                 }
             }
             for instance in self.instances.iter_mut().filter(|instance| instance.cursor.next == sequence) {
-                instance.reach(sequence + 1, Some(time));
+                instance.reach(sequence + 1, counts.then_some(time), received);
             }
             slots.clear();
         }
@@ -264,16 +321,42 @@ impl Engine {
     /// something came in: the view says as of when it is.
     pub fn take_commit(&mut self, now: Timestamp) -> PendingCommit {
         self.commit += 1;
+        let head = self.journal.next_sequence();
         for instance in &mut self.instances {
             instance.taken = instance.cursor.next;
+            instance.has_read(head, now);
         }
         PendingCommit {
             number: self.commit,
             now,
+            horizon: self.horizon(now),
+            claims: std::mem::take(&mut self.claims),
+            is_last: false,
             journal: self.journal.stats(),
             ticket: self.journal.dirty(),
             instances: self.take_deltas(),
         }
+    }
+
+    /// Says when the bus was seen, and how much of it. Everything that was received until the end of
+    /// what is claimed has been offered to [`Engine::ingest`] by now.
+    pub fn cover(&mut self, claim: Claim) {
+        self.claims.push(claim);
+    }
+
+    /// Takes note of an event, unless our clock has dated it although others date their own.
+    fn note(&mut self, time: Timestamp, is_stamped: bool) -> bool {
+        self.is_stamped |= is_stamped;
+        let counts = is_stamped || !self.is_stamped;
+        if counts {
+            self.newest = self.newest.max(Some(time));
+        }
+        counts
+    }
+
+    /// The present as retention sees it: not later than the newest event.
+    fn horizon(&self, now: Timestamp) -> Timestamp {
+        self.newest.map_or(now, |newest| newest.min(now)).max(self.folded_by)
     }
 
     /// The commit that was taken last is written.
@@ -296,6 +379,30 @@ impl Engine {
         self.instances.iter().map(Instance::pending_bytes).sum()
     }
 
+    /// Folds new label sets if the memory of label sets and deltas, together with that of the view, is
+    /// beyond its bound; takes them again when a twentieth of it is free. Says whether it folds them.
+    pub fn bound_memory(&mut self, view: usize) -> bool {
+        let own: usize = self.instances.iter().map(Instance::memory).sum();
+        self.memory = own + view;
+        let max = self.limits.memory_bytes;
+        let is_full = if self.is_full { self.memory > max - max / 20 } else { self.memory > max };
+        if is_full != self.is_full {
+            self.is_full = is_full;
+            self.instances.iter_mut().for_each(|instance| instance.set_full(is_full));
+        }
+        is_full
+    }
+
+    /// Whether new label sets are folded because of the memory.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Memory as of the last [`Engine::bound_memory`], and its bound, bytes.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.memory, self.limits.memory_bytes)
+    }
+
     /// Sequences that the state has seen and the journal did not hold when they were put together:
     /// somebody removed the journal, or restored an old one. Instances that lagged have missed them.
     pub fn ahead_of_journal(&self) -> Option<&Gap> {
@@ -314,112 +421,24 @@ impl Engine {
     fn fold(&mut self, first: u64, admitted: &[Admitted<'_>], slots: &[Slot], now: Timestamp) {
         let live: Vec<bool> =
             self.instances.iter().map(|instance| instance.is_running() && instance.cursor.next == first).collect();
-        for (sequence, message) in (first..).zip(admitted) {
+        let mut newest = None;
+        for (sequence, message) in (first..).zip(admitted).filter(|(_, message)| !message.is_future) {
+            if self.note(message.time, message.is_stamped) {
+                newest = newest.max(Some(message.time));
+            }
             for index in self.router.route(message.topic) {
                 let instance = &mut self.instances[usize::from(*index)];
                 if live[usize::from(*index)] && instance.is_running() {
-                    instance.process((sequence, message), slots, now, self.limits.quarantine_after);
+                    let horizon = instance.horizon(newest, now);
+                    self.folded_by = self.folded_by.max(horizon);
+                    instance.process((sequence, message), slots, (now, horizon), self.limits.quarantine_after);
                 }
             }
         }
-        let newest = admitted.iter().map(|message| message.time).max();
         for (instance, _) in self.instances.iter_mut().zip(live).filter(|(_, live)| *live) {
-            instance.reach(first + admitted.len() as u64, newest);
+            instance.reach(first + admitted.len() as u64, newest, now);
         }
     }
-}
-
-/// Finds the namespace of each instance, or makes one. What a new one replaces is kept for as long
-/// as it could go on without a gap: an operator who takes a change back has the old numbers again.
-fn assign_namespaces(
-    store: &Store,
-    mut existing: BTreeMap<NamespaceId, Namespace>,
-    specs: &[InstanceSpec],
-    first_sequence: u64,
-) -> Result<Vec<(NamespaceId, Namespace)>, StoreError> {
-    let mut next_ns = existing.keys().last().map_or(1, |ns| ns + 1);
-    let mut assigned = Vec::with_capacity(specs.len());
-    let mut batch = Batch::default();
-    for spec in specs {
-        let record = spec.namespace_record();
-        let known = existing.iter().find(|(_, namespace)| namespace.record.counts_as(&record));
-        // One that was replaced and could not go on without a gap is not taken up again.
-        let known = known.filter(|(_, namespace)| {
-            let newer = |other: &Namespace| {
-                other.record.instance == record.instance && other.cursor.next > namespace.cursor.next
-            };
-            namespace.cursor.next >= first_sequence || !existing.values().any(newer)
-        });
-        let known = known.map(|(ns, _)| *ns);
-        let (ns, namespace) = match known.and_then(|ns| existing.remove_entry(&ns)) {
-            Some((ns, mut namespace)) => {
-                if namespace.record != record {
-                    batch.put_namespace(ns, &record);
-                    namespace.record = record;
-                }
-                (ns, namespace)
-            }
-            None => {
-                let cursor = Cursor { next: first_sequence, ..Cursor::default() };
-                batch.put_namespace(next_ns, &record);
-                batch.put_cursor(next_ns, &cursor);
-                next_ns += 1;
-                (next_ns - 1, Namespace::new(record, cursor))
-            }
-        };
-        assigned.push((ns, namespace));
-    }
-    if !batch.is_empty() {
-        store.apply(&batch)?;
-        store.sync()?;
-    }
-    for (ns, namespace) in &existing {
-        let is_replaced = specs.iter().any(|spec| spec.id == namespace.record.instance);
-        if is_replaced && namespace.cursor.next < first_sequence {
-            store.remove_namespace(*ns)?;
-        }
-    }
-    Ok(assigned)
-}
-
-/// The identities of the journal's last messages, so that a duplicate is one across a restart.
-fn recent_identities(journal: &Journal, limits: &Limits, now: Timestamp) -> Result<DedupeWindow, JournalError> {
-    const CHUNK_BYTES: usize = 4 << 20;
-    let mut window = DedupeWindow::new(limits);
-    let stats = journal.stats();
-    let since = now.micros().saturating_sub(limits.dedupe_window);
-    let oldest = stats.first.max(stats.next.saturating_sub(limits.dedupe_ids as u64));
-    let mut reader = journal.reader(oldest);
-    let from = first_received(&mut reader, oldest..stats.next, since)?;
-    reader.seek(from);
-    loop {
-        let chunk = reader.next_chunk(CHUNK_BYTES)?;
-        for (_, record) in chunk.iter().filter(|(_, record)| record.received >= since) {
-            window.insert(record.identity, record.received);
-        }
-        if chunk.is_empty() {
-            return Ok(window);
-        }
-        reader.recycle(chunk);
-    }
-}
-
-/// About the first sequence that was received at that time or later, by halving: a long journal is
-/// not read for a short window. Where the clock was turned back, a few of the window may lie before.
-fn first_received(reader: &mut Reader, sequences: std::ops::Range<u64>, since: i64) -> Result<u64, JournalError> {
-    let (mut low, mut high) = (sequences.start, sequences.end);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        reader.seek(middle);
-        let chunk = reader.next_chunk(1)?;
-        let found = chunk.iter().next().map(|(sequence, record)| (sequence, record.received));
-        match found {
-            Some((sequence, received)) if received < since => low = sequence.max(middle) + 1,
-            _ => high = middle,
-        }
-        reader.recycle(chunk);
-    }
-    Ok(low)
 }
 
 /// A message on its way to one instance.

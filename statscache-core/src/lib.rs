@@ -10,6 +10,8 @@
 
 pub mod bucket;
 pub mod bytes;
+pub mod columns;
+pub mod coverage;
 pub mod engine;
 pub mod identity;
 pub mod journal;

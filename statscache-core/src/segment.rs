@@ -1,24 +1,24 @@
-//! Segments: the cells of one metric, tier and partition, packed and immutable.
+//! Segments: the cells of one metric, tier and partition that were written together. Immutable.
 //!
-//! A segment is a run of **chunks** in ascending order of series; a chunk is one value in the
-//! store. Layout of a chunk (numbers are LEB128, see [`crate::bytes`]):
+//! A segment is a run of **chunks** in ascending order of series; a chunk is one value in the store
+//! and reads on its own. What is small is stored in one row and stays in memory. Of the rest
+//! only the directory does: chunks are read when somebody asks ([`ChunkSource`]).
 //!
-//! | field | bytes |
-//! |---|---|
-//! | number of series | 1-5 |
-//! | per series: number minus that of the one before | 1-5 |
-//! | … number of cells | 1-2 |
-//! | … length of the cells that follow, so that a reader of other series skips them | 1-5 |
-//! | … per cell: place in the partition minus the one before | 1-2 |
-//! | … state, as [`Rule::encode`] writes it | 1- |
+//! The first byte of a chunk says how the rest is laid out: 0 is [`rows`], others are those of
+//! [`crate::columns`]. Commits write rows, which are cheap to write and to merge; a partition that
+//! is closed is written again as columns, which are small.
 
-use std::sync::Arc;
+pub mod rows;
+
+use std::{ops::RangeInclusive, sync::Arc};
 
 use crate::{
-    bytes::{Corrupt, Input, put_bytes, put_u64},
+    bucket::Partition,
+    bytes::{Corrupt, Input, put_u64},
+    columns,
     kind::Rule,
-    limits::CHUNK_BYTES,
     series::SeriesId,
+    store::{NamespaceId, StoreError},
 };
 
 /// State of one series in one bucket; kinds without buckets have place 0.
@@ -32,92 +32,233 @@ pub struct Cell<S> {
     pub state: S,
 }
 
-/// Packed cells in ascending order of (series, place), each pair once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Segment {
-    chunks: Vec<Chunk>,
+/// How the chunks of a segment are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Form {
+    /// As closed partitions are kept.
+    Columns,
+    /// As commits write them.
+    Rows,
 }
 
-/// One stored value.
+/// Which segment: cells of one metric, tier and partition that one commit wrote in one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentKey {
+    /// Whose.
+    pub ns: NamespaceId,
+    /// Position of the metric.
+    pub metric: u16,
+    /// Position of the tier; 0 for kinds without buckets.
+    pub tier: u8,
+    /// Which stretch of time; 0 for kinds without buckets.
+    pub partition: Partition,
+    /// In what form.
+    pub form: Form,
+    /// Number of the commit.
+    pub commit: u64,
+}
+
+/// What the directory of a segment says of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkMeta {
+    /// Its first series.
+    pub first: SeriesId,
+    /// Its last series.
+    pub last: SeriesId,
+    /// Its number of cells.
+    pub cells: u32,
+    /// Its bytes.
+    pub len: u32,
+}
+
+/// A chunk as it was packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    first: SeriesId,
-    last: SeriesId,
-    bytes: Arc<[u8]>,
+pub struct PackedChunk {
+    /// Its first series.
+    pub first: SeriesId,
+    /// Its last series.
+    pub last: SeriesId,
+    /// Its number of cells.
+    pub cells: u32,
+    /// As stored.
+    pub bytes: Vec<u8>,
 }
 
-impl Chunk {
-    /// Takes stored bytes; checks the frame of series and cells, not the states.
-    pub fn from_bytes(bytes: Arc<[u8]>) -> Result<Self, Corrupt> {
-        let mut range = None;
-        let mut frames = Frames::new(&bytes)?;
-        while let Some(frame) = frames.next()? {
-            let (first, _) = range.unwrap_or((frame.series, frame.series));
-            range = Some((first, frame.series));
-        }
-        let (first, last) = range.ok_or(Corrupt("a chunk holds no series"))?;
-        Ok(Self { first, last, bytes })
+impl PackedChunk {
+    /// What the directory says of it.
+    pub fn meta(&self) -> ChunkMeta {
+        ChunkMeta { first: self.first, last: self.last, cells: self.cells, len: self.bytes.len() as u32 }
+    }
+}
+
+/// Where chunks that are not in memory come from.
+pub trait ChunkSource: Send + Sync {
+    /// The chunk with this number.
+    fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError>;
+}
+
+/// Why a segment cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there: what asks has a view so old that the segment has been replaced since.
+    #[error("chunk {1} of {0:?} is not there")]
+    Gone(SegmentKey, u32),
+    /// Its bytes do not read.
+    #[error("chunk {1} of {0:?} is damaged")]
+    Damaged(SegmentKey, u32, #[source] Corrupt),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Series that somebody wants to read.
+pub trait Selection {
+    /// Whether it is one of them.
+    fn has(&self, series: SeriesId) -> bool;
+    /// Whether one of them may be in this range.
+    fn may_have(&self, range: RangeInclusive<SeriesId>) -> bool;
+}
+
+/// Every series.
+#[derive(Clone, Copy, Debug)]
+pub struct All;
+
+impl Selection for All {
+    fn has(&self, _: SeriesId) -> bool {
+        true
     }
 
-    /// As stored.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    fn may_have(&self, _: RangeInclusive<SeriesId>) -> bool {
+        true
     }
+}
+
+/// Cells in ascending order of (series, place), each pair once.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    key: SegmentKey,
+    chunks: Vec<ChunkMeta>,
+    /// The only chunk, where it is in memory.
+    resident: Option<Arc<[u8]>>,
 }
 
 impl Segment {
-    /// Puts stored chunks together again.
-    pub fn from_chunks(chunks: Vec<Chunk>) -> Result<Self, Corrupt> {
-        if chunks.windows(2).any(|pair| pair[0].last >= pair[1].first) {
-            return Err(Corrupt("chunks of a segment overlap"));
-        }
-        Ok(Self { chunks })
+    /// A segment whose only chunk is in memory.
+    pub fn resident(key: SegmentKey, chunk: PackedChunk) -> Self {
+        Self { key, chunks: vec![chunk.meta()], resident: Some(chunk.bytes.into()) }
     }
 
-    /// Packs cells in ascending order, each (series, place) once.
-    pub fn pack<R: Rule>(rule: R, cells: impl IntoIterator<Item = Cell<R::State>>) -> Self {
-        let mut packer = Packer { rule, chunks: Vec::new(), open: Open::default() };
-        for cell in cells {
-            packer.push(&cell);
-        }
-        packer.finish()
+    /// A segment whose chunks are in the store.
+    pub fn stored(key: SegmentKey, chunks: Vec<ChunkMeta>) -> Self {
+        Self { key, chunks, resident: None }
     }
 
-    /// One segment with the cells of all, states merged where they meet.
-    pub fn merge<R: Rule>(rule: R, segments: &[&Self]) -> Result<Self, Corrupt> {
-        let mut cells = Vec::new();
-        for segment in segments {
-            segment.for_each(rule, |_| true, |cell| cells.push(cell))?;
-        }
-        Ok(Self::pack(rule, merge_sorted(rule, cells)))
+    /// Which it is.
+    pub fn key(&self) -> SegmentKey {
+        self.key
     }
 
-    /// Visits the cells of the wanted series, in order. Other series are skipped unread.
+    /// Its directory.
+    pub fn chunks(&self) -> &[ChunkMeta] {
+        &self.chunks
+    }
+
+    /// Bytes of the chunk that is in memory.
+    pub fn resident_bytes(&self) -> Option<&[u8]> {
+        self.resident.as_deref()
+    }
+
+    /// Packed size.
+    pub fn bytes_len(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.len)).sum()
+    }
+
+    /// Number of cells.
+    pub fn cells(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.cells)).sum()
+    }
+
+    /// Memory that it takes.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + self.chunks.len() * size_of::<ChunkMeta>() + self.resident.as_ref().map_or(0, |it| it.len())
+    }
+
+    /// Visits the cells of the wanted series, in order. Chunks without any are not read.
     pub fn for_each<R: Rule>(
         &self,
         rule: R,
-        wanted: impl Fn(SeriesId) -> bool,
+        source: &dyn ChunkSource,
+        wanted: &impl Selection,
         mut visit: impl FnMut(Cell<R::State>),
-    ) -> Result<(), Corrupt> {
-        for chunk in &self.chunks {
-            let mut frames = Frames::new(&chunk.bytes)?;
-            while let Some(frame) = frames.next()? {
-                if wanted(frame.series) {
-                    frame.for_each(rule, &mut visit)?;
-                }
+    ) -> Result<(), ReadError> {
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            if wanted.may_have(chunk.first..=chunk.last) {
+                self.for_each_in(rule, source, number, wanted, &mut visit)?;
             }
         }
         Ok(())
     }
 
-    /// The chunks, for storing.
-    pub fn chunks(&self) -> &[Chunk] {
-        &self.chunks
+    /// Visits the cells of the wanted series in one chunk.
+    fn for_each_in<R: Rule>(
+        &self,
+        rule: R,
+        source: &dyn ChunkSource,
+        number: usize,
+        wanted: &impl Selection,
+        visit: &mut impl FnMut(Cell<R::State>),
+    ) -> Result<(), ReadError> {
+        let number = number as u32;
+        let bytes = match &self.resident {
+            Some(bytes) => bytes.clone(),
+            None => source.chunk(self.key, number)?,
+        };
+        read_chunk(&bytes, rule, wanted, visit).map_err(|corrupt| ReadError::Damaged(self.key, number, corrupt))
     }
 
-    /// Packed size.
-    pub fn bytes_len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    /// Appends the directory: number of chunks; per chunk its first series (minus the last of the one
+    /// before), last minus first, cells, bytes.
+    pub fn encode_directory(chunks: &[ChunkMeta], out: &mut Vec<u8>) {
+        put_u64(out, chunks.len() as u64);
+        let mut before = 0;
+        for chunk in chunks {
+            for n in [chunk.first - before, chunk.last - chunk.first, chunk.cells, chunk.len] {
+                put_u64(out, u64::from(n));
+            }
+            before = chunk.last;
+        }
+    }
+
+    /// Reads what [`Segment::encode_directory`] wrote.
+    pub fn decode_directory(input: &mut Input<'_>) -> Result<Vec<ChunkMeta>, Corrupt> {
+        let len = input.u64()?;
+        let mut chunks: Vec<ChunkMeta> = Vec::with_capacity(len.min(input.0.len() as u64 / 4) as usize);
+        for _ in 0..len {
+            let too_large = Corrupt("a series is too large");
+            let before = chunks.last().map(|chunk| chunk.last);
+            let delta = input.u32()?;
+            if before.is_some() && delta == 0 {
+                return Err(Corrupt("chunks of a segment overlap"));
+            }
+            let first = before.unwrap_or(0).checked_add(delta).ok_or(too_large)?;
+            let last = first.checked_add(input.u32()?).ok_or(too_large)?;
+            chunks.push(ChunkMeta { first, last, cells: input.u32()?, len: input.u32()? });
+        }
+        Ok(chunks)
+    }
+}
+
+/// Visits the cells of the wanted series of one chunk, in whatever layout.
+pub fn read_chunk<R: Rule>(
+    bytes: &[u8],
+    rule: R,
+    wanted: &impl Selection,
+    visit: &mut impl FnMut(Cell<R::State>),
+) -> Result<(), Corrupt> {
+    match bytes.first() {
+        Some(&rows::LAYOUT) => rows::for_each(&bytes[1..], rule, wanted, visit),
+        Some(_) => columns::for_each(bytes, rule, wanted, visit),
+        None => Err(Corrupt("a chunk is empty")),
     }
 }
 
@@ -134,187 +275,97 @@ pub fn merge_sorted<R: Rule>(rule: R, mut cells: Vec<Cell<R::State>>) -> Vec<Cel
     cells
 }
 
-/// The part of a chunk that belongs to one series.
-struct Frame<'a> {
-    series: SeriesId,
-    cell_count: u32,
-    cells: &'a [u8],
+/// The cells of several segments in ascending order, states merged where they meet. Holds one chunk
+/// of each in memory at a time.
+pub struct Merged<'s, R: Rule> {
+    rule: R,
+    source: &'s dyn ChunkSource,
+    heads: Vec<Head<'s, R>>,
+    failed: bool,
 }
 
-impl Frame<'_> {
-    fn for_each<R: Rule>(&self, rule: R, visit: &mut impl FnMut(Cell<R::State>)) -> Result<(), Corrupt> {
-        let mut input = Input(self.cells);
-        let mut place = 0_u32;
-        for _ in 0..self.cell_count {
-            place = place.checked_add(input.u32()?).ok_or(Corrupt("a place is too large"))?;
-            visit(Cell { series: self.series, place, state: rule.decode(&mut input)? });
+/// How far one segment is read.
+struct Head<'s, R: Rule> {
+    segment: &'s Segment,
+    next_chunk: usize,
+    /// Cells of the present chunk, last first.
+    cells: Vec<Cell<R::State>>,
+}
+
+/// Series from this one on.
+struct From(SeriesId);
+
+impl Selection for From {
+    fn has(&self, series: SeriesId) -> bool {
+        series >= self.0
+    }
+
+    fn may_have(&self, range: RangeInclusive<SeriesId>) -> bool {
+        *range.end() >= self.0
+    }
+}
+
+impl<'s, R: Rule> Merged<'s, R> {
+    /// From this series on.
+    pub fn new(
+        rule: R,
+        source: &'s dyn ChunkSource,
+        segments: impl IntoIterator<Item = &'s Segment>,
+        from: SeriesId,
+    ) -> Result<Self, ReadError> {
+        let mut heads = Vec::new();
+        for segment in segments {
+            let next_chunk = segment.chunks.partition_point(|chunk| chunk.last < from);
+            let mut head = Head { segment, next_chunk, cells: Vec::new() };
+            head.load(rule, source, &From(from))?;
+            heads.push(head);
+        }
+        Ok(Self { rule, source, heads, failed: false })
+    }
+
+    fn step(&mut self) -> Result<Option<Cell<R::State>>, ReadError> {
+        let place = |cell: &Cell<R::State>| (cell.series, cell.place);
+        let Some(least) = self.heads.iter().filter_map(|head| head.cells.last().map(place)).min() else {
+            return Ok(None);
+        };
+        let mut merged: Option<Cell<R::State>> = None;
+        for head in &mut self.heads {
+            let Some(cell) = head.cells.pop_if(|cell| place(cell) == least) else { continue };
+            match &mut merged {
+                Some(into) => self.rule.merge(&mut into.state, cell.state),
+                None => merged = Some(cell),
+            }
+            head.load(self.rule, self.source, &All)?;
+        }
+        Ok(merged)
+    }
+}
+
+impl<R: Rule> Head<'_, R> {
+    /// Reads on until there are cells, or no chunks.
+    fn load(&mut self, rule: R, source: &dyn ChunkSource, wanted: &impl Selection) -> Result<(), ReadError> {
+        while self.cells.is_empty() && self.next_chunk < self.segment.chunks.len() {
+            let cells = &mut self.cells;
+            self.segment.for_each_in(rule, source, self.next_chunk, wanted, &mut |cell| cells.push(cell))?;
+            self.cells.reverse();
+            self.next_chunk += 1;
         }
         Ok(())
     }
 }
 
-struct Frames<'a> {
-    input: Input<'a>,
-    left: u32,
-    series: SeriesId,
-    is_first: bool,
-}
+impl<R: Rule> Iterator for Merged<'_, R> {
+    type Item = Result<Cell<R::State>, ReadError>;
 
-impl<'a> Frames<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, Corrupt> {
-        let mut input = Input(bytes);
-        let left = input.u32()?;
-        Ok(Self { input, left, series: 0, is_first: true })
-    }
-
-    fn next(&mut self) -> Result<Option<Frame<'a>>, Corrupt> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        let delta = self.input.u32()?;
-        if delta == 0 && !self.is_first {
-            return Err(Corrupt("series out of order"));
-        }
-        self.is_first = false;
-        self.series = self.series.checked_add(delta).ok_or(Corrupt("a series is too large"))?;
-        let cell_count = self.input.u32()?;
-        Ok(Some(Frame { series: self.series, cell_count, cells: self.input.bytes()? }))
-    }
-}
-
-/// A chunk being written.
-#[derive(Default)]
-struct Open {
-    frames: Vec<u8>,
-    frame_count: u64,
-    first: SeriesId,
-    last: SeriesId,
-    cells: Vec<u8>,
-    cell_count: u64,
-    series: Option<SeriesId>,
-    place: u32,
-}
-
-impl Open {
-    fn close_series(&mut self) {
-        let Some(series) = self.series.take() else { return };
-        let before = if self.frame_count == 0 { 0 } else { self.last };
-        if self.frame_count == 0 {
-            self.first = series;
-        }
-        put_u64(&mut self.frames, u64::from(series - before));
-        put_u64(&mut self.frames, self.cell_count);
-        put_bytes(&mut self.frames, &self.cells);
-        self.frame_count += 1;
-        self.last = series;
-        self.cells.clear();
-        self.cell_count = 0;
-        self.place = 0;
-    }
-
-    fn close(&mut self) -> Option<Chunk> {
-        self.close_series();
-        if self.frame_count == 0 {
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
             return None;
         }
-        let mut bytes = Vec::with_capacity(self.frames.len() + 5);
-        put_u64(&mut bytes, self.frame_count);
-        bytes.append(&mut self.frames);
-        self.frame_count = 0;
-        Some(Chunk { first: self.first, last: self.last, bytes: bytes.into() })
-    }
-}
-
-struct Packer<R> {
-    rule: R,
-    chunks: Vec<Chunk>,
-    open: Open,
-}
-
-impl<R: Rule> Packer<R> {
-    fn push(&mut self, cell: &Cell<R::State>) {
-        if self.open.series != Some(cell.series) {
-            self.open.close_series();
-            if self.open.frames.len() >= CHUNK_BYTES {
-                self.chunks.extend(self.open.close());
-            }
-            self.open.series = Some(cell.series);
-        }
-        debug_assert!(self.open.cell_count == 0 || cell.place > self.open.place, "cells in ascending order");
-        put_u64(&mut self.open.cells, u64::from(cell.place - self.open.place));
-        self.rule.encode(&cell.state, &mut self.open.cells);
-        self.open.place = cell.place;
-        self.open.cell_count += 1;
-    }
-
-    fn finish(mut self) -> Segment {
-        self.chunks.extend(self.open.close());
-        Segment { chunks: self.chunks }
+        let step = self.step();
+        self.failed = step.is_err();
+        step.transpose()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kind::CountRule;
-    use proptest::prelude::*;
-    use std::collections::BTreeMap;
-
-    fn cells(map: &BTreeMap<(u32, u32), i64>) -> Vec<Cell<i64>> {
-        map.iter().map(|(&(series, place), &state)| Cell { series, place, state }).collect()
-    }
-
-    fn unpacked(segment: &Segment) -> Vec<Cell<i64>> {
-        let mut cells = Vec::new();
-        segment.for_each(CountRule, |_| true, |cell| cells.push(cell)).expect("sound");
-        cells
-    }
-
-    fn any_cells() -> impl Strategy<Value = BTreeMap<(u32, u32), i64>> {
-        proptest::collection::btree_map((0..40_u32, 0..512_u32), any::<i64>(), 0..60)
-    }
-
-    proptest! {
-        #[test]
-        fn cells_come_back(map in any_cells()) {
-            let segment = Segment::pack(CountRule, cells(&map));
-            prop_assert_eq!(unpacked(&segment), cells(&map));
-            let stored: Result<Vec<Chunk>, _> =
-                segment.chunks().iter().map(|chunk| Chunk::from_bytes(chunk.bytes().into())).collect();
-            prop_assert_eq!(Segment::from_chunks(stored.expect("sound")).expect("sound"), segment);
-        }
-
-        #[test]
-        fn merging_is_adding(a in any_cells(), b in any_cells()) {
-            let (x, y) = (Segment::pack(CountRule, cells(&a)), Segment::pack(CountRule, cells(&b)));
-            let mut sum = a.clone();
-            for (key, n) in &b {
-                let cell = sum.entry(*key).or_default();
-                *cell = cell.wrapping_add(*n);
-            }
-            let merged = Segment::merge(CountRule, &[&x, &y]).expect("sound");
-            prop_assert_eq!(unpacked(&merged), cells(&sum));
-            prop_assert_eq!(Segment::merge(CountRule, &[&y, &x]).expect("sound"), merged, "bytes do not depend on order");
-        }
-
-        #[test]
-        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
-            if let Ok(chunk) = Chunk::from_bytes(bytes.into()) {
-                let segment = Segment { chunks: vec![chunk] };
-                let _ = segment.for_each(CountRule, |_| true, |_| ());
-            }
-        }
-    }
-
-    #[test]
-    fn large_segments_are_split_between_series() {
-        let all = (0..5000).flat_map(|series| (0..4).map(move |place| Cell { series, place, state: 1_000_000_i64 }));
-        let segment = Segment::pack(CountRule, all);
-        assert!(segment.chunks().len() > 4, "{}", segment.chunks().len());
-        assert!(segment.chunks().iter().all(|chunk| chunk.bytes().len() < CHUNK_BYTES + 64));
-        let mut seen = Vec::new();
-        segment.for_each(CountRule, |series| series == 4321, |cell| seen.push(cell.place)).expect("sound");
-        assert_eq!(seen, [0, 1, 2, 3]);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
+use statscache_plugin_sdk::Declaration;
 
 use crate::bytes::{Corrupt, Input, put_bytes, put_u64};
 
@@ -23,15 +24,36 @@ pub struct SeriesTable {
     /// Seeded, so that publishers cannot choose labels that collide.
     hasher: foldhash::fast::RandomState,
     index: HashTable<SeriesId>,
-    keys: Vec<Key>,
+    /// Where each encoded label set begins; the next one is its end.
+    starts: Vec<u32>,
     arena: Vec<u8>,
     /// How many are in commits already.
     handed_over: u32,
     /// How many stay whatever becomes of the message at hand.
     kept: u32,
     other: Option<SeriesId>,
+    /// Takes no new label sets, whatever the limit.
+    pub is_full: bool,
     /// Updates that went to `__other__`.
     pub folded: u64,
+}
+
+/// What the offsets of 32 bits reach, with room for one more label set.
+const ARENA_BYTES_MAX: usize = u32::MAX as usize - (1 << 20);
+
+fn encoded<'a>(arena: &'a [u8], starts: &[u32], id: SeriesId) -> &'a [u8] {
+    let end = starts.get(id as usize + 1).map_or(arena.len(), |end| *end as usize);
+    &arena[starts[id as usize] as usize..end]
+}
+
+/// The same as of the labels themselves.
+fn hash_encoded(hasher: &impl BuildHasher, bytes: &[u8]) -> u64 {
+    let (mut input, mut hasher) = (Input(bytes), hasher.build_hasher());
+    while let Ok(label) = input.bytes() {
+        hasher.write(label);
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
 }
 
 /// Whether these are the bytes of that label set.
@@ -39,13 +61,6 @@ pub struct SeriesTable {
 fn is_encoding_of(bytes: &[u8], labels: &[&str]) -> bool {
     let mut input = Input(bytes);
     labels.iter().all(|label| input.bytes() == Ok(label.as_bytes())) && input.is_empty()
-}
-
-/// Where the encoded label set is, and its hash for when the index grows.
-struct Key {
-    hash: u64,
-    start: usize,
-    len: u32,
 }
 
 impl SeriesTable {
@@ -56,11 +71,12 @@ impl SeriesTable {
             limit,
             hasher: foldhash::fast::RandomState::default(),
             index: HashTable::new(),
-            keys: Vec::new(),
+            starts: Vec::new(),
             arena: Vec::new(),
             handed_over: 0,
             kept: 0,
             other: None,
+            is_full: false,
             folded: 0,
         }
     }
@@ -80,19 +96,30 @@ impl SeriesTable {
                 }
             }
         }
-        table.handed_over = table.keys.len() as u32;
+        table.handed_over = table.starts.len() as u32;
         table.kept = table.handed_over;
         Ok(table)
     }
 
+    /// Labels of a label set.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
     /// Number of label sets.
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.starts.len()
+    }
+
+    /// Memory that it takes.
+    pub fn memory(&self) -> usize {
+        let index = self.index.capacity() * (size_of::<SeriesId>() + 1) * 8 / 7;
+        self.arena.capacity() + self.starts.capacity() * size_of::<u32>() + index
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.starts.is_empty()
     }
 
     /// The number of this label set; that of `__other__` if it is new and the limit is reached.
@@ -107,16 +134,19 @@ impl SeriesTable {
 
     #[inline]
     fn find(&self, labels: &[&str], hash: u64) -> Option<SeriesId> {
-        let found = self.index.find(hash, |id| {
-            let key = &self.keys[*id as usize];
-            key.hash == hash && is_encoding_of(&self.arena[key.start..key.start + key.len as usize], labels)
-        });
-        found.copied()
+        self.index.find(hash, |id| is_encoding_of(self.encoded(*id), labels)).copied()
+    }
+
+    /// The bytes of a label set.
+    #[inline]
+    fn encoded(&self, id: SeriesId) -> &[u8] {
+        encoded(&self.arena, &self.starts, id)
     }
 
     #[cold]
     fn insert(&mut self, labels: &[&str], hash: u64) -> SeriesId {
-        if (self.keys.len() as u32) < self.limit || self.dimensions == 0 {
+        let has_room = (self.starts.len() as u32) < self.limit && self.arena.len() < ARENA_BYTES_MAX;
+        if (!self.is_full && has_room) || self.dimensions == 0 {
             return self.append(labels, hash);
         }
         self.folded += 1;
@@ -139,13 +169,14 @@ impl SeriesTable {
 
     /// Takes back the label sets after the last one that was kept: those of a failed message.
     pub fn discard_new(&mut self) {
-        while self.keys.len() > self.kept as usize {
-            let Some(key) = self.keys.pop() else { return };
-            let id = self.keys.len() as SeriesId;
-            if let Ok(entry) = self.index.find_entry(key.hash, |other| *other == id) {
+        while self.starts.len() > self.kept as usize {
+            let id = self.starts.len() as SeriesId - 1;
+            let hash = hash_encoded(&self.hasher, self.encoded(id));
+            if let Ok(entry) = self.index.find_entry(hash, |other| *other == id) {
                 entry.remove();
             }
-            self.arena.truncate(key.start);
+            self.arena.truncate(self.starts[id as usize] as usize);
+            self.starts.pop();
             self.other = self.other.filter(|other| *other != id);
         }
     }
@@ -161,23 +192,24 @@ impl SeriesTable {
     }
 
     fn append(&mut self, labels: &[&str], hash: u64) -> SeriesId {
-        let (id, start) = (self.keys.len() as SeriesId, self.arena.len());
+        let id = self.starts.len() as SeriesId;
+        self.starts.push(self.arena.len() as u32);
         for label in labels {
             put_bytes(&mut self.arena, label.as_bytes());
         }
-        self.keys.push(Key { hash, start, len: (self.arena.len() - start) as u32 });
-        let keys = &self.keys;
-        self.index.insert_unique(hash, id, |id| keys[*id as usize].hash);
+        let (arena, starts, hasher) = (&self.arena, &self.starts, &self.hasher);
+        // Hashes are not kept: they are made anew when the index grows.
+        self.index.insert_unique(hash, id, |id| hash_encoded(hasher, encoded(arena, starts, *id)));
         id
     }
 
     /// Label sets that are in no commit yet.
     pub fn take_new(&mut self) -> Option<SeriesChunk> {
         let first = self.handed_over as usize;
-        let start = self.keys.get(first)?.start;
-        self.handed_over = self.keys.len() as u32;
+        let start = *self.starts.get(first)? as usize;
+        self.handed_over = self.starts.len() as u32;
         let mut bytes = Vec::with_capacity(self.arena.len() - start + 4);
-        put_u64(&mut bytes, (self.keys.len() - first) as u64);
+        put_u64(&mut bytes, (self.starts.len() - first) as u64);
         bytes.extend_from_slice(&self.arena[start..]);
         Some(SeriesChunk { first: first as SeriesId, bytes: bytes.into() })
     }
@@ -196,6 +228,57 @@ impl SeriesChunk {
     /// How many label sets it holds.
     pub fn count(&self) -> Result<u32, Corrupt> {
         Input(&self.bytes).u32()
+    }
+
+    /// The same in pieces of about so many bytes, each with one label set at least.
+    pub fn split(self, dimensions: usize, bytes_max: usize) -> Result<Vec<Self>, Corrupt> {
+        if self.bytes.len() <= bytes_max {
+            return Ok(vec![self]);
+        }
+        let mut input = Input(&self.bytes);
+        let (mut pieces, mut first, mut left) = (Vec::new(), self.first, input.u32()?);
+        while left > 0 {
+            let (start, mut count) = (input.0, 0);
+            while count < left && (count == 0 || start.len() - input.0.len() < bytes_max) {
+                for _ in 0..dimensions {
+                    input.bytes()?;
+                }
+                count += 1;
+            }
+            let sets = &start[..start.len() - input.0.len()];
+            let mut bytes = Vec::with_capacity(sets.len() + 4);
+            put_u64(&mut bytes, u64::from(count));
+            bytes.extend_from_slice(sets);
+            pieces.push(Self { first, bytes: bytes.into() });
+            first += count;
+            left -= count;
+        }
+        Ok(pieces)
+    }
+
+    /// These and the label sets that follow them.
+    pub fn joined(&self, next: &Self) -> Result<Self, Corrupt> {
+        let (mut mine, mut others) = (Input(&self.bytes), Input(&next.bytes));
+        let count = mine.u32()?.checked_add(others.u32()?).ok_or(Corrupt("there are too many label sets"))?;
+        let mut bytes = Vec::with_capacity(self.bytes.len() + next.bytes.len());
+        put_u64(&mut bytes, u64::from(count));
+        bytes.extend_from_slice(mine.0);
+        bytes.extend_from_slice(others.0);
+        Ok(Self { first: self.first, bytes: bytes.into() })
+    }
+
+    /// Visits the label sets, in order of their numbers.
+    pub fn for_each<'c>(&'c self, dimensions: usize, mut visit: impl FnMut(&[&'c str])) -> Result<(), Corrupt> {
+        let mut input = Input(&self.bytes);
+        let mut labels = [""; Declaration::DIMENSIONS_MAX];
+        let labels = labels.get_mut(..dimensions).ok_or(Corrupt("a label set has too many labels"))?;
+        for _ in 0..input.u32()? {
+            for label in &mut *labels {
+                *label = input.text()?;
+            }
+            visit(labels);
+        }
+        Ok(())
     }
 
     /// The label sets, in order of their numbers.
@@ -256,6 +339,23 @@ mod tests {
         let mut table = SeriesTable::new(1, 2);
         let ids: Vec<_> = [OTHER, "b", "c"].iter().map(|label| table.resolve(&[*label])).collect();
         assert_eq!((ids, table.len()), (vec![0, 1, 0], 2));
+    }
+
+    #[test]
+    fn pieces_hold_what_the_whole_held() {
+        let mut table = SeriesTable::new(2, u32::MAX);
+        for n in 0..1000 {
+            table.resolve(&[&format!("label {n}"), "x"]);
+        }
+        let whole = table.take_new().expect("new");
+        let pieces = whole.clone().split(2, 500).expect("sound");
+        assert!(pieces.len() > 20 && pieces.iter().all(|piece| piece.bytes.len() < 530));
+        let mut joined = pieces[0].clone();
+        for piece in &pieces[1..] {
+            assert_eq!(joined.first + joined.count().expect("sound"), piece.first);
+            joined = joined.joined(piece).expect("sound");
+        }
+        assert_eq!(joined, whole);
     }
 
     #[test]

@@ -10,10 +10,11 @@ use statscache_plugin_sdk::{Declaration, MetricDescriptor, Timestamp};
 use crate::{
     bucket::Partition,
     bytes::Corrupt,
+    coverage::{Coverage, Reading},
     journal::JournalStats,
     segment::Segment,
     series::SeriesChunk,
-    store::{Cursor, Namespace, NamespaceId},
+    store::{Chunks, Cursor, Namespace, NamespaceId},
 };
 
 /// Everything as of one commit.
@@ -23,10 +24,16 @@ pub struct View {
     pub version: u64,
     /// When it was made.
     pub as_of: Timestamp,
+    /// The present as retention saw it: the newest event, or `as_of` if that is earlier.
+    pub horizon: Timestamp,
     /// What the journal held.
     pub journal: JournalStats,
     /// By instance id.
     pub instances: BTreeMap<String, Arc<InstanceView>>,
+    /// When the bus was seen.
+    pub coverage: Arc<Coverage>,
+    /// Where the chunks of its segments are.
+    pub chunks: Arc<Chunks>,
 }
 
 /// One instance.
@@ -38,6 +45,8 @@ pub struct InstanceView {
     pub declaration: Arc<Declaration>,
     /// How far it had got.
     pub cursor: Cursor,
+    /// What it had read of what the bus brought.
+    pub reading: Reading,
     /// How it is.
     pub state: InstanceState,
     /// Its metrics, in order of declaration.
@@ -73,17 +82,24 @@ pub struct MetricView {
     pub tiers: Vec<TierView>,
 }
 
-/// Cells of one tier: segments of each partition, oldest commit first.
+/// Cells of one tier: segments of each partition; those in columns, then those in rows, oldest
+/// commit first.
 #[derive(Clone, Debug, Default)]
 pub struct TierView {
-    /// Segments with the number of the commit that wrote each.
-    pub partitions: BTreeMap<Partition, Vec<(u64, Arc<Segment>)>>,
+    /// By partition; none of them empty.
+    pub partitions: BTreeMap<Partition, Vec<Arc<Segment>>>,
 }
 
 impl View {
     /// How many messages the instance has yet to read.
     pub fn lag(&self, instance: &InstanceView) -> u64 {
         self.journal.next.saturating_sub(instance.cursor.next.max(self.journal.first))
+    }
+
+    /// Memory that it takes, the cache included.
+    pub fn memory(&self) -> usize {
+        let metrics = self.instances.values().flat_map(|instance| &instance.metrics);
+        metrics.map(|metric| metric.memory()).sum::<usize>() + self.chunks.bytes() as usize
     }
 
     /// Whether the instance's answers hold everything that the journal holds. What the journal had
@@ -116,20 +132,34 @@ impl MetricView {
                 view.series_count += chunk.count()?;
             }
             view.series = series;
-            for (key, segment) in segments {
+            for segment in segments {
+                let key = segment.key();
                 view.version = view.version.max(key.commit);
+                if segment.chunks().last().is_some_and(|chunk| chunk.last >= view.series_count) {
+                    return Err(Corrupt("a segment has series without label sets"));
+                }
                 let tier = view.tiers.get_mut(usize::from(key.tier)).ok_or(Corrupt("the tier is not declared"))?;
-                tier.partitions.entry(key.partition).or_default().push((key.commit, segment));
+                tier.partitions.entry(key.partition).or_default().push(segment);
             }
             Ok(Arc::new(view))
         });
         views.collect()
     }
 
-    /// Bytes that it takes in memory, packed.
-    pub fn bytes_len(&self) -> usize {
+    /// Every segment.
+    pub fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.tiers.iter().flat_map(|tier| tier.partitions.values().flatten())
+    }
+
+    /// Bytes of its label sets and cells, packed, wherever they are.
+    pub fn bytes_len(&self) -> u64 {
         let series: usize = self.series.iter().map(|chunk| chunk.bytes.len()).sum();
-        let segments = self.tiers.iter().flat_map(|tier| tier.partitions.values().flatten());
-        series + segments.map(|(_, segment)| segment.bytes_len()).sum::<usize>()
+        series as u64 + self.segments().map(|segment| segment.bytes_len()).sum::<u64>()
+    }
+
+    /// Memory that it takes, the cache aside.
+    pub fn memory(&self) -> usize {
+        let series: usize = self.series.iter().map(|chunk| chunk.bytes.len() + size_of::<SeriesChunk>()).sum();
+        series + self.segments().map(|segment| segment.memory()).sum::<usize>()
     }
 }

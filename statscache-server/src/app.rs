@@ -8,7 +8,7 @@ use statscache_core::{
     engine::{Committer, Engine},
     journal::{Journal, JournalConfig},
     limits::Limits,
-    store::{SledBackend, Store},
+    store::{Contents, SledBackend, Store},
 };
 use tokio::{
     net::TcpListener,
@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    bus::{self, NowFn, Rejects, Source, SourceStats, WhenFull},
+    bus::{self, CoverageWatch, NowFn, Rejects, Source, SourceStats, WhenFull},
     clock::Clock,
     config::{BusClient, BusWhenFull, Config},
     disk::Disk,
@@ -49,6 +49,7 @@ pub struct App {
     sources: Vec<Box<dyn Source>>,
     sender: bus::BatchSender,
     receiver: bus::BatchReceiver,
+    watch: CoverageWatch,
     state: http::AppState,
     shared: Shared,
 }
@@ -63,8 +64,9 @@ impl App {
         let store = open_store(&config.data.dir.join("store"))?;
         let Hosted { specs, cards } = host::start(config, bundled);
         let limits = limits(config);
-        let (engine, committer) = Engine::start(journal, store, specs, &config.bus.id_pointers, limits, clock.now())
-            .context("cannot put journal and state together")?;
+        let (engine, committer) =
+            Engine::start(journal, store, specs, &config.bus.id_pointers, limits.clone(), clock.now())
+                .context("cannot put journal and state together")?;
 
         if let Some(gap) = engine.ahead_of_journal() {
             tracing::warn!(
@@ -92,7 +94,9 @@ impl App {
         };
         let bus = SourceStats { endpoints, queue: sender.stats(), rejects };
         let view_age_max = STANDSTILL.max(5 * config.data.commit_interval);
-        let state = http::AppState::new(&shared, bus, cards, config.limits.query_rows_max, view_age_max);
+        let watch = CoverageWatch::new(bus.clone(), shared.clock.now());
+        let rows_and_series = (config.limits.query_rows_max, limits.series_per_metric);
+        let state = http::AppState::new(&shared, bus, cards, rows_and_series, view_age_max);
         Ok(Self {
             listener,
             address,
@@ -103,6 +107,7 @@ impl App {
             sources,
             sender,
             receiver,
+            watch,
             state,
             shared,
         })
@@ -122,7 +127,7 @@ impl App {
     /// engine (queue empty, last commit durable), HTTP (readers last).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let (ingest, [mut feeder_ended, mut commits_ended]) =
-            Ingest::start(self.engine, self.committer, self.receiver, self.commit_interval, self.shared)?;
+            Ingest::start(self.engine, self.committer, (self.receiver, self.watch), self.commit_interval, self.shared)?;
         let (stop_bus, bus_stopping) = watch::channel(false);
         let mut sources = JoinSet::new();
         for source in self.sources {
@@ -192,9 +197,7 @@ fn open_journal(config: &Config) -> anyhow::Result<Journal> {
     Ok(journal)
 }
 
-type OpenStore = (Store, std::collections::BTreeMap<u32, statscache_core::store::Namespace>);
-
-fn open_store(path: &Path) -> anyhow::Result<OpenStore> {
+fn open_store(path: &Path) -> anyhow::Result<(Store, Contents)> {
     let failed = || format!("cannot open the store at {}", path.display());
     let backend = SledBackend::open(path).with_context(failed)?;
     Store::open(Box::new(backend)).with_context(failed)
@@ -208,6 +211,9 @@ fn limits(config: &Config) -> Limits {
         quarantine_after: config.plugins.quarantine_after,
         dedupe_ids: config.bus.dedupe_ids_max,
         dedupe_window: micros(config.bus.dedupe_window),
+        event_ahead: micros(config.limits.event_ahead_max),
+        memory_bytes: config.limits.memory_bytes_max,
+        cache_bytes: config.limits.cache_bytes_max as u64,
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 mod backoff;
 mod batch;
+mod coverage;
 pub mod decode;
 mod endpoint;
 pub mod publish;
@@ -28,6 +29,7 @@ pub mod zeromq;
 pub mod zmtp;
 
 pub use batch::Batch;
+pub use coverage::{Claims, CoverageWatch};
 pub use endpoint::{Endpoint, EndpointError, EndpointMode, Transport};
 pub use publish::{PublishError, Publisher};
 pub use queue::{BatchReceiver, BatchSender, QueueClosed, QueueStats, Recv, WhenFull, queue};

@@ -5,6 +5,7 @@ mod demo;
 mod plugins;
 mod publish;
 mod run;
+mod store;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -32,6 +33,8 @@ enum Command {
     Plugins(plugins::Args),
     /// Check a configuration file and say everything that is wrong with it
     CheckConfig(check_config::Args),
+    /// Look into the store of a daemon that is down: what takes room, whether it is sound, moving it
+    Store(store::Args),
 }
 
 /// Runs the command line of this process; errors go to standard error, with their causes.
@@ -47,6 +50,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
         Command::Publish(args) => block_on(publish::run(&args)),
         Command::Plugins(args) => block_on(plugins::run(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Store(args) => store::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

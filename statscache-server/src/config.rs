@@ -188,6 +188,14 @@ pub struct LimitsConfig {
     pub label_bytes_max: usize,
     /// Longest value of a `latest` metric, as JSON.
     pub value_bytes_max: usize,
+    /// Metrics of all instances together.
+    pub metrics_max: usize,
+    /// How far an event may lie ahead of its arrival.
+    pub event_ahead_max: Duration,
+    /// Memory of label sets, deltas, indexes and the cache.
+    pub memory_bytes_max: usize,
+    /// Of that, for chunks of the state that were read.
+    pub cache_bytes_max: usize,
     /// Rows of one answer.
     pub query_rows_max: usize,
     /// HTTP connections open at the same time.
@@ -200,6 +208,10 @@ impl Default for LimitsConfig {
             series_per_metric_max: 100_000,
             label_bytes_max: 1024,
             value_bytes_max: 64 << 10,
+            metrics_max: 1000,
+            event_ahead_max: Duration::from_secs(86_400),
+            memory_bytes_max: 1 << 30,
+            cache_bytes_max: 64 << 20,
             query_rows_max: 100_000,
             connections_max: 1024,
         }

@@ -75,14 +75,19 @@ pub fn start(config: &Config, bundled: &[BundledPlugin]) -> Hosted {
     } else {
         config.instances.clone()
     };
-    let mut specs = Vec::new();
+    let mut specs: Vec<InstanceSpec> = Vec::new();
+    let mut metrics = 0;
     for instance in instances {
         let plugin = plugins.get(&instance.plugin);
         let status = match plugin {
             _ if !instance.enabled => CardStatus::Disabled,
             None => CardStatus::Failed(unknown_plugin(&instance.plugin, &plugins)),
             Some(plugin) => match make(plugin, &instance) {
+                Ok(spec) if metrics + spec.declaration.metrics.len() > config.limits.metrics_max => {
+                    CardStatus::Failed(too_many_metrics(metrics, spec.declaration.metrics.len(), config))
+                }
                 Ok(spec) => {
+                    metrics += spec.declaration.metrics.len();
                     specs.push(spec);
                     CardStatus::Started
                 }
@@ -121,6 +126,13 @@ fn unknown_plugin(id: &str, plugins: &BTreeMap<String, LoadedPlugin>) -> String 
     let known: Vec<&str> = plugins.keys().map(String::as_str).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     format!("no library has a plugin `{id}`; found: {known}; see [plugins] dirs")
+}
+
+fn too_many_metrics(others: usize, its: usize, config: &Config) -> String {
+    format!(
+        "it has {its} metrics, those before it {others}, and the most is {}; raise [limits] metrics, or disable another",
+        config.limits.metrics_max
+    )
 }
 
 fn make(plugin: &LoadedPlugin, instance: &InstanceConfig) -> Result<InstanceSpec, CallError> {

@@ -6,6 +6,7 @@ mod params;
 mod plugins;
 mod problem;
 mod queries;
+mod rows;
 mod status;
 mod time;
 mod urlquery;
@@ -47,6 +48,7 @@ pub struct AppState {
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
     rows_max: usize,
+    series_max: u32,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
 }
@@ -57,7 +59,7 @@ impl AppState {
         shared: &Shared,
         bus: SourceStats,
         cards: Vec<InstanceCard>,
-        rows_max: usize,
+        (rows_max, series_max): (usize, u32),
         view_age_max: Duration,
     ) -> Self {
         let mut card_of = HashMap::new();
@@ -77,6 +79,7 @@ impl AppState {
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
             rows_max,
+            series_max,
             view_age_max,
         }
     }

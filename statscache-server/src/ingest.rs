@@ -3,6 +3,7 @@
 //! the second only when it is a whole commit ahead.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,10 +21,11 @@ use statscache_core::{
 use tokio::sync::oneshot;
 
 use crate::{
-    bus::{Batch, BatchReceiver, Recv, RejectKind, Rejects},
+    bus::{Batch, BatchReceiver, Claims, CoverageWatch, Recv, RejectKind, Rejects},
     clock::Clock,
     disk::{self, Disk},
     health::{Health, Part, describe},
+    memory,
     telemetry::Telemetry,
 };
 
@@ -48,6 +50,8 @@ pub struct Shared {
 const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Journal read at a time for instances that lag: short against a commit interval.
 const CATCH_UP_BYTES: usize = 1 << 20;
+/// How often the bus is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 /// Wait before something that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -67,7 +71,7 @@ impl Ingest {
     pub fn start(
         engine: Engine,
         committer: Committer,
-        queue: BatchReceiver,
+        (queue, watch): (BatchReceiver, CoverageWatch),
         commit_interval: Duration,
         shared: Shared,
     ) -> std::io::Result<(Self, [Ended; 2])> {
@@ -85,6 +89,12 @@ impl Ingest {
         let feeder = Feeder {
             engine,
             queue,
+            watch,
+            claims: VecDeque::new(),
+            fed: 0,
+            in_hand: 0,
+            lost: false,
+            next_look: Instant::now(),
             commits,
             finished,
             in_flight: false,
@@ -118,6 +128,15 @@ impl Ingest {
 struct Feeder {
     engine: Engine,
     queue: BatchReceiver,
+    watch: CoverageWatch,
+    /// What was seen of the bus, once this many messages have been fed: those that were queued then.
+    claims: VecDeque<(u64, Claims)>,
+    fed: u64,
+    /// Messages of the batch that is being fed.
+    in_hand: u64,
+    /// Messages were taken from the queue and are nowhere.
+    lost: bool,
+    next_look: Instant,
     commits: SyncSender<PendingCommit>,
     finished: Receiver<()>,
     in_flight: bool,
@@ -141,26 +160,59 @@ impl Feeder {
                 Recv::Closed => break,
             }
             lagging = self.catch_up();
+            self.look();
             self.commit_if_due();
         }
+        self.next_look = Instant::now();
+        self.look();
+        self.tell_coverage(0);
         self.wait_for_commit();
-        self.commit();
+        let _ = self.commits.send(self.engine.take_commit(self.shared.clock.now()).last());
     }
 
     /// Feeds a batch; as long as the journal cannot be written, tries again and takes no other, so
     /// that the queue fills up and what is lost is counted there.
     fn feed(&mut self, batch: Batch) {
+        self.in_hand = batch.len() as u64;
         while let Err(why) = self.offer(&batch) {
             self.shared.health.trouble(Part::Journal, why);
             if self.stopping.load(Ordering::Relaxed) {
                 tracing::error!(messages = batch.len(), "stopped with messages that the journal did not take");
+                // Nor is anything said about when they came.
+                self.lost = true;
                 return;
             }
             thread::park_timeout(RETRY);
+            self.look();
             self.commit_if_due();
         }
         self.shared.health.well(Part::Journal);
+        self.fed += batch.len() as u64;
+        self.in_hand = 0;
         self.queue.recycle(batch);
+    }
+
+    /// Looks at the bus once a second. What was seen up to then is true when everything that was queued
+    /// then has been fed; it is told a look later, because a source may still have held a batch.
+    fn look(&mut self) {
+        if Instant::now() < self.next_look {
+            return;
+        }
+        self.next_look = Instant::now() + LOOK;
+        self.tell_coverage(1);
+        let waiting = self.queue.stats().messages() + self.in_hand;
+        let claims = self.watch.tick(self.shared.clock.now());
+        if !claims.is_empty() {
+            self.claims.push_back((self.fed + waiting, claims));
+        }
+    }
+
+    /// Tells the engine what may be told by now, except the last so many.
+    fn tell_coverage(&mut self, but: usize) {
+        while !self.lost && self.claims.len() > but && self.claims[0].0 <= self.fed {
+            let Some((_, claims)) = self.claims.pop_front() else { return };
+            claims.claims().for_each(|claim| self.engine.cover(claim));
+        }
     }
 
     fn offer(&mut self, batch: &Batch) -> Result<(), String> {
@@ -215,6 +267,7 @@ impl Feeder {
             return;
         }
         self.retain();
+        self.bound_memory();
         match self.in_flight {
             false => self.commit(),
             // The commit before is still being written: this one gathers more meanwhile.
@@ -239,6 +292,24 @@ impl Feeder {
             Ok(segments) => tracing::debug!(segments, "journal segments dropped"),
             Err(error) => tracing::warn!("old journal segments cannot be dropped: {}", describe(&error)),
         }
+    }
+
+    /// Beyond the bound new label sets are folded: what grows without end is stopped before the kernel
+    /// stops the daemon.
+    fn bound_memory(&mut self) {
+        let (was_full, is_full) = (self.engine.is_full(), self.engine.bound_memory(self.shared.view.load().memory()));
+        match (was_full, is_full) {
+            (false, true) => tracing::warn!(
+                "memory is at its bound, see [limits] memory: new label sets are counted under `__other__` until there is room"
+            ),
+            (true, false) => tracing::info!("there is room for new label sets again"),
+            _ => {}
+        }
+        let (bytes, bytes_max) = self.engine.memory();
+        self.shared.telemetry.update(|figures| {
+            figures.memory = (bytes, bytes_max);
+            figures.memory_full = is_full;
+        });
     }
 
     fn commit(&mut self) {
@@ -273,6 +344,11 @@ fn commit_all(
             thread::park_timeout(RETRY);
         }
         shared.health.well(Part::Store);
+        if let Some(what) = committer.take_unreadable() {
+            tracing::error!(
+                "part of the state cannot be read, and stays as it is; `statscache store check` tells more: {what}"
+            );
+        }
         let view = committer.view();
         tell_quarantines(&shared.view.swap(view.clone()), &view);
         let store_bytes = committer.disk_bytes();
@@ -280,7 +356,12 @@ fn commit_all(
             figures.commits += 1;
             figures.store_bytes = store_bytes;
         });
+        let bytes = prepared.bytes_len();
+        drop(prepared);
         let _ = done.send(());
+        if bytes > memory::AFTER_COMMIT_BYTES {
+            memory::give_back();
+        }
     }
 }
 

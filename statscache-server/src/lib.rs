@@ -12,4 +12,5 @@ pub mod health;
 pub mod host;
 pub mod http;
 pub mod ingest;
+pub mod memory;
 pub mod telemetry;

@@ -18,6 +18,10 @@ pub struct IngestFigures {
     pub commits: u64,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
+    /// Memory that is accounted for, bytes, and the most that it may be.
+    pub memory: (usize, usize),
+    /// Whether new label sets are folded because of it.
+    pub memory_full: bool,
 }
 
 /// Shared figures.
@@ -48,7 +52,7 @@ impl Telemetry {
         text.one(
             "statscache_messages_future_total",
             "counter",
-            "messages from the future, taken as of now",
+            "messages from the future, kept in the journal and handed to no plugin",
             counters.future,
         );
         text.one(
@@ -59,6 +63,19 @@ impl Telemetry {
         );
         text.one("statscache_commits_total", "counter", "commits written", ingest.commits);
         text.one("statscache_store_bytes", "gauge", "bytes of the store on disk", ingest.store_bytes);
+        let (memory, memory_max) = ingest.memory;
+        text.one("statscache_memory_bytes", "gauge", "memory of label sets, deltas, indexes and the cache", memory);
+        text.one("statscache_memory_limit_bytes", "gauge", "beyond it new label sets are folded", memory_max);
+        text.one(
+            "statscache_memory_full",
+            "gauge",
+            "1 while new label sets are folded because of it",
+            u64::from(ingest.memory_full),
+        );
+        let (hits, misses) = view.chunks.hits_and_misses();
+        text.one("statscache_cache_bytes", "gauge", "chunks of the state kept in memory", view.chunks.bytes());
+        text.one("statscache_cache_hits_total", "counter", "chunks found there", hits);
+        text.one("statscache_cache_misses_total", "counter", "chunks read from the store", misses);
         text.one("statscache_journal_bytes", "gauge", "bytes of the journal", view.journal.bytes);
         text.one("statscache_journal_first_sequence", "gauge", "oldest sequence kept", view.journal.first);
         text.one("statscache_journal_next_sequence", "gauge", "sequence of the next message", view.journal.next);
@@ -110,7 +127,7 @@ fn bus_figures(text: &mut Text, bus: &SourceStats) {
 
 fn instance_figures(text: &mut Text, view: &View) {
     type Column = (&'static str, &'static str, &'static str, fn(&View, &statscache_core::view::InstanceView) -> u64);
-    let columns: [Column; 8] = [
+    let columns: [Column; 12] = [
         ("statscache_plugin_processed_total", "counter", "messages handed to the plugin", |_, i| i.cursor.processed),
         ("statscache_plugin_failed_total", "counter", "messages on which it failed", |_, i| i.cursor.failed),
         ("statscache_plugin_updates_total", "counter", "updates that it made", |_, i| i.cursor.updates),
@@ -118,12 +135,16 @@ fn instance_figures(text: &mut Text, view: &View) {
             i.cursor.limited
         }),
         ("statscache_plugin_missed_total", "counter", "messages gone before it read them", |_, i| i.cursor.missed),
+        ("statscache_plugin_folded_total", "counter", "updates counted under __other__", |_, i| i.cursor.folded),
+        ("statscache_plugin_refused_total", "counter", "values refused", |_, i| i.cursor.refused),
+        ("statscache_plugin_late_total", "counter", "updates too late for the finest buckets", |_, i| i.cursor.late),
+        ("statscache_plugin_too_late_total", "counter", "updates too late for all", |_, i| i.cursor.too_late),
         ("statscache_plugin_lag_messages", "gauge", "messages that it has yet to read", View::lag),
         ("statscache_plugin_running", "gauge", "1 if it takes messages", |_, i| {
             u64::from(i.state == statscache_core::view::InstanceState::Running)
         }),
-        ("statscache_plugin_state_bytes", "gauge", "memory of its state", |_, i| {
-            i.metrics.iter().map(|metric| metric.bytes_len() as u64).sum()
+        ("statscache_plugin_state_bytes", "gauge", "size of its state, packed", |_, i| {
+            i.metrics.iter().map(|metric| metric.bytes_len()).sum()
         }),
     ];
     for (name, kind, help, value) in columns {

@@ -176,7 +176,7 @@ fn instances_that_fail_at_every_message() {
         .set("plugins", "quarantine_after", "5")
         .instance("volume", "volume", "")
         .instance("neighbour", "neighbour", "");
-    let modes: [(&str, &[&str]); 11] = [
+    let modes: [(&str, &[&str]); 12] = [
         ("panic_process", &["panic", "hostile: panic in process"]),
         ("panic_bomb", &["panic"]),
         ("error_process", &["hostile: error in process"]),
@@ -184,6 +184,7 @@ fn instances_that_fail_at_every_message() {
         ("many_labels", &["labels"]),
         ("unknown_metric", &["metric number 100"]),
         ("wrong_kind", &["`seen` is a count"]),
+        ("remove_count", &["`seen` is a count"]),
         ("unknown_label", &["label handle 100"]),
         ("flood", &["more than 10000 updates"]),
         ("many_series", &["more than 10000 updates"]),
@@ -192,7 +193,10 @@ fn instances_that_fail_at_every_message() {
     for (mode, _) in modes {
         setup = setup.instance(&mode.replace('_', "-"), "hostile", &format!("{{ mode = \"{mode}\" }}"));
     }
-    let variants: [(&str, &[&str]); 7] = [
+    let variants: [(&str, &[&str]); 10] = [
+        ("NO_MEMBER", &["a member and gives none"]),
+        ("NEGATIVE_WEIGHT", &["a weight that is negative"]),
+        ("BAD_UTF8_KEY", &["UTF-8"]),
         ("SHORT_UPDATE", &["shorter than that of ABI 1"]),
         ("GARBAGE_STATUS", &["status 7"]),
         ("SILENT_FAILURE", &["status 1", "no error text"]),

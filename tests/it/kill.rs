@@ -20,7 +20,7 @@ use statscache_core::{
     store::{SledBackend, Store},
 };
 
-use crate::support::{DaemonSetup, Message, TestDaemon, TestPublisher, note, now_secs};
+use crate::support::{DaemonSetup, Message, TestDaemon, TestPublisher, note, now_secs, rfc3339};
 
 /// A sequence of numbers that looks random and is the same for the same seed (SplitMix64).
 struct Random(u64);
@@ -179,24 +179,11 @@ impl Question {
                 _ => "-",
             };
             let start = time.div_euclid(self.step.1) * self.step.1;
-            let start = statscache_time(start);
+            let start = rfc3339(start);
             *cells.entry(format!("\"{start}\" {label}")).or_default() += 1;
         }
         cells
     }
-}
-
-/// RFC 3339, by the rule for civil dates.
-fn statscache_time(secs: i64) -> String {
-    let (days, rest) = (secs.div_euclid(86_400) + 719_468, secs.rem_euclid(86_400));
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let m = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * m + 2) / 5 + 1, if m < 10 { m + 3 } else { m - 9 });
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
 /// Fails with the first lines that differ.
@@ -313,9 +300,9 @@ fn a_clean_stop_commits_everything() {
 
     // The state itself says so, without a daemon that could have caught up.
     let backend = SledBackend::open(&setup.data_dir().join("store")).expect("the store opens");
-    let (store, namespaces) = Store::open(Box::new(backend)).expect("the store reads");
+    let (store, contents) = Store::open(Box::new(backend)).expect("the store reads");
     let cursors: BTreeMap<_, _> =
-        namespaces.values().map(|namespace| (&*namespace.record.instance, namespace.cursor.next)).collect();
+        contents.namespaces.values().map(|namespace| (&*namespace.record.instance, namespace.cursor.next)).collect();
     assert_eq!(cursors, BTreeMap::from([("releng", 501), ("volume", 501)]));
     drop(store);
 
@@ -336,9 +323,9 @@ fn a_stop_in_the_torrent_is_clean_too() {
         daemon.wait_until("receives", |daemon| daemon.json("/bus")["accepted"].as_u64() > before.map(|n| n + 100));
         setup = daemon.terminate();
         let backend = SledBackend::open(&setup.data_dir().join("store")).expect("the store opens");
-        let (store, namespaces) = Store::open(Box::new(backend)).expect("the store reads");
+        let (store, contents) = Store::open(Box::new(backend)).expect("the store reads");
         let journal = recount(&setup.data_dir()).messages.len() as u64;
-        for namespace in namespaces.values() {
+        for namespace in contents.namespaces.values() {
             assert_eq!(namespace.cursor.next, journal + 1, "{}", namespace.record.instance);
         }
         drop(store);

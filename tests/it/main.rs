@@ -2,6 +2,8 @@
 
 /// The command line: every subcommand, what it prints, and how it refuses.
 mod cli;
+/// How much of the bus was seen: complete, partial, missing, and what stands for empty buckets.
+mod coverage;
 /// A full disk: the daemon says so, serves on, and resumes by itself with nothing lost.
 mod disk;
 /// The plugin host: libraries and plugins that do everything wrong, beside ones that do not notice.
@@ -12,8 +14,14 @@ mod http;
 mod interop;
 /// `kill -9` at random instants, many times: the numbers equal a recount of the journal.
 mod kill;
+/// Every kind of metric: its values, order, sums along a path, removal, and the same after a crash.
+mod kinds;
+/// Limits: what is beyond them is counted and said, and the rest goes on.
+mod limits;
 /// From a publisher to JSON: what is counted, where, and how it is asked for.
 mod pipeline;
+/// The store of a daemon that is down: sums, checks, moving it elsewhere; and one of an earlier format.
+mod store;
 /// What tests are written with: daemons, publishers, messages, and waiting with a deadline.
 mod support;
 /// The tree itself: rules that can be checked are checked here.

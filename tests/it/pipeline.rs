@@ -122,6 +122,11 @@ fn table(answer: &Value, begin: i64) -> String {
         for name in &columns {
             let _ = match (*name, &row[*name]) {
                 ("time", time) => write!(text, "{}", secs(time) - begin),
+                // What there is came in while we listened, but when it happened nobody did.
+                ("coverage", coverage) => {
+                    assert_eq!(coverage, "partial", "{row}");
+                    Ok(())
+                }
                 (_, Value::String(label)) => write!(text, " {}", label.rsplit("prod.").next().unwrap_or("")),
                 (_, value) => write!(text, " {value}"),
             };
@@ -206,9 +211,16 @@ fn questions() {
         assert_eq!(answer["partial"], false, "{path}");
     }
     let answer = daemon.json(&format!("/plugins/volume/by_topic?start={start}&end={end}&step=1h&by="));
-    let columns = json!([{"name": "time", "type": "time"}, {"name": "value", "type": "integer"}]);
+    let columns = json!([
+        {"name": "time", "type": "time"},
+        {"name": "value", "type": "integer"},
+        {"name": "coverage", "type": "string"},
+    ]);
     assert_eq!((&answer["columns"], &answer["step"], &answer["unit"]), (&columns, &json!("1h"), &json!("messages")));
     assert_eq!((secs(&answer["start"]), secs(&answer["end"])), (start, end));
+    let coverage = json!([{"start": answer["start"], "end": answer["end"], "coverage": "missing"}]);
+    assert_eq!(answer["coverage"], coverage, "yesterday nobody listened");
+    assert_eq!(daemon.json("/plugins/volume/latest_by_topic")["coverage"], Value::Null);
     assert_eq!(answer["watermark"]["sequence"], 31);
     assert_eq!(secs(&answer["watermark"]["time"]), at(3599));
     assert!((now_secs() - secs(&answer["as_of"])).abs() < 5, "{answer}");
@@ -222,20 +234,25 @@ fn the_past_is_counted_in_its_own_bucket() {
     let message = |at| Message::new("org.fedoraproject.prod.git.push").at(at);
     // 2013-09-20, its last second, the first of the next day, and the first second there is.
     publisher.send_all(&[message(1_379_635_200), message(1_379_721_599), message(1_379_721_600), message(0)]);
-    daemon.wait_sequence(4);
+    publisher.send_all(&[message(now_secs())]);
+    daemon.wait_sequence(5);
     let day = 1_379_635_200;
     for (question, expect) in [
         ("start=2013-09-01&end=2013-10-01&step=1d", "0 2, 86400 1"),
         ("start=2013-09-01&end=2013-10-01", "0 2, 86400 1"),
         ("start=2013-09-20T00:00:00Z&end=2013-09-21&step=1d", "0 2"),
         ("start=2013-09-20&end=2013-09-27&step=7d", "-86400 3"),
-        // Hours of that day are kept no longer: nothing, rather than the day's number under an hour.
-        ("start=2013-09-20&end=2013-09-21&step=1h", ""),
         ("start=1970-01-01&end=1970-01-02&step=1d", "-1379635200 1"),
     ] {
         let answer = daemon.json(&format!("/plugins/volume/messages?{question}"));
         assert_eq!(table(&answer, day), expect, "{question}");
     }
+    // Hours of that day are kept no longer, and the answer says so, rather than that there was nothing.
+    let answer = daemon.get("/plugins/volume/messages?start=2013-09-20&end=2013-09-21&step=1h");
+    assert_eq!(answer.status, 400);
+    let problem = answer.json();
+    assert_eq!(problem["parameter"], "step");
+    assert!(problem["allowed"].to_string().contains("1d forever"), "{problem}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod daemon;
 mod message;
 mod plugins;
 mod publisher;
+mod schema;
 
 use std::{
     io::Write,
@@ -14,9 +15,10 @@ use std::{
 };
 
 pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch};
-pub use message::{Message, now_secs, topic_counts};
+pub use message::{Message, now_secs, rfc3339, topic_counts};
 pub use plugins::{compile, raw_abi, test_library};
 pub use publisher::{PublishProcess, TestPublisher};
+pub use schema::validate;
 
 /// For anything that should happen at once; long, because the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(30);

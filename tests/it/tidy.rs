@@ -80,7 +80,8 @@ fn collect(top: &Path, dir: &Path, sources: &mut Vec<Source>) {
             if !is_made && (!name.starts_with('.') || name == ".ci") {
                 collect(top, &path, sources);
             }
-        } else if name != "Cargo.lock" && !name.ends_with(".jsonl") {
+        // In a worktree `.git` is a file.
+        } else if name != "Cargo.lock" && name != ".git" && !name.ends_with(".jsonl") {
             // What is not text is no concern of these rules.
             let Ok(text) = fs::read_to_string(&path) else { continue };
             let path = path.strip_prefix(top).expect("it is below").to_string_lossy().replace('\\', "/");
@@ -179,8 +180,12 @@ fn unsafe_code_is_where_it_may_be_and_says_why() {
         "plugin-sdk/src/export.rs",
         "statscache-server/src/host/library.rs",
         "statscache-server/src/host/call.rs",
+        "statscache-server/src/memory.rs",
     ];
-    assert_none("unsafe code only in the SDK's shim and the host", &outside(&places, &["unsafe"]));
+    assert_none(
+        "unsafe code only in the SDK's shim, the host, and one call of the allocator",
+        &outside(&places, &["unsafe"]),
+    );
 
     let mut silent = Vec::new();
     for source in tree().iter().filter(|source| source.is_rust()) {

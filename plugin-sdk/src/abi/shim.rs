@@ -13,7 +13,7 @@ use std::{
 use super::borrowed::text;
 use super::{
     ABI_VERSION, ABI1_MESSAGE_SIZE, ABI1_UPDATES_SIZE, AbiBytes, AbiLibrary, AbiMessage, AbiPlugin, AbiSink, AbiStatus,
-    AbiUpdate, AbiUpdates, MAGIC, TAG_ADD, TAG_SET,
+    AbiUpdate, AbiUpdates, MAGIC, TAG_ADD, TAG_HIT, TAG_INSERT, TAG_OBSERVE, TAG_REMOVE, TAG_SET,
 };
 use crate::{
     Declaration, Message, Plugin, PluginError, Timestamp, Updates,
@@ -162,7 +162,11 @@ impl Sink for CSink<'_> {
     fn update(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) {
         let (tag, number, text) = match value {
             Value::Add(n) => (TAG_ADD, n, AbiBytes::NONE),
+            Value::Observe(x) => (TAG_OBSERVE, x.to_bits().cast_signed(), AbiBytes::NONE),
+            Value::Insert(member) => (TAG_INSERT, 0, AbiBytes::new(member)),
+            Value::Hit(key, weight) => (TAG_HIT, weight as i64, AbiBytes::new(key)),
             Value::Set(json) => (TAG_SET, 0, AbiBytes::new(json)),
+            Value::Remove => (TAG_REMOVE, 0, AbiBytes::NONE),
         };
         let update = AbiUpdate {
             size: mem::size_of::<AbiUpdate>() as u32,

@@ -10,14 +10,20 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
-    Count, Declare, Field, InternedLabel, Label, Latest, Manifest, Message, Metric, Plugin, PluginError, Timestamp,
-    Updates,
+    Count, Declare, Dist, Distinct, Field, InternedLabel, Label, Latest, Manifest, Message, Metric, Plugin,
+    PluginError, Stat, Timestamp, Top, Updates,
 };
+
+mod tags;
 
 /// A plugin that does what the topic says.
 struct Probe {
     count: Count,
     latest: Latest,
+    stat: Stat,
+    dist: Dist,
+    distinct: Distinct,
+    top: Top,
     known: InternedLabel,
     a: Field,
     b: Field,
@@ -52,6 +58,10 @@ impl Plugin for Probe {
         Ok(Self {
             count: declare.count(Metric::new("count").by(["topic", "known"])),
             latest: declare.latest("latest"),
+            stat: declare.stat("stat"),
+            dist: declare.dist("dist"),
+            distinct: declare.distinct("distinct"),
+            top: declare.top("top", 10),
             known: declare.label("known label"),
             a: declare.field("/msg/a"),
             b: declare.field("/msg/b"),
@@ -72,6 +82,7 @@ impl Plugin for Probe {
                 updates.set(self.latest, (), &raw)?;
             }
             "empty" => updates.set(self.latest, (), &json!([message.id(), message.body(), message.time().micros()]))?,
+            "tags" => self.every_tag(updates)?,
             "no labels" => updates.add(self.count, (), 1),
             "20 labels" => updates.add(self.count, ["x"; 20], 1),
             "empty label" => updates.add(self.count, [""], 1),

@@ -8,7 +8,6 @@ use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
 use crate::{
     identity::{self, Identity},
     journal::RECORD_BYTES_MAX,
-    limits::FUTURE_MICROS_MAX,
 };
 
 /// Why a message is not accepted.
@@ -58,8 +57,10 @@ pub(super) struct Admitted<'b> {
     pub(super) identity: Identity,
     /// Its fields begin here.
     pub(super) first_slot: usize,
-    /// It said that it happens too far in the future.
+    /// It says that it happens too far in the future: it is quarantined, kept and handed to nobody.
     pub(super) is_future: bool,
+    /// It says when it happens; otherwise its time is that of its arrival.
+    pub(super) is_stamped: bool,
 }
 
 impl Admitted<'_> {
@@ -87,18 +88,21 @@ pub(super) fn register(fields: &mut FieldSet, id_pointers: &[String]) -> OwnSlot
 pub(super) struct Admission {
     fields: FieldSet,
     own: OwnSlots,
+    /// How far an event may lie ahead, microseconds.
+    ahead_max: i64,
 }
 
 impl Admission {
-    pub(super) fn new(fields: FieldSet, own: OwnSlots) -> Self {
-        Self { fields, own }
+    pub(super) fn new(fields: FieldSet, own: OwnSlots, ahead_max: i64) -> Self {
+        Self { fields, own, ahead_max }
     }
 
-    /// Appends the message's fields to `slots`. `found` is scratch.
+    /// Appends the message's fields to `slots`. `found` is scratch. The times are that of its arrival and
+    /// the latest of any so far.
     pub(super) fn read<'b>(
         &self,
         (topic, body): (&'b [u8], &'b [u8]),
-        received: Timestamp,
+        received: (Timestamp, Timestamp),
         slots: &mut Vec<Slot>,
         found: &mut Vec<Option<&'b str>>,
     ) -> Result<Admitted<'b>, Rejection> {
@@ -119,9 +123,9 @@ impl Admission {
         slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
         let message = self.admitted(topic, text, &found, received, first_slot);
         let id = Cow::Owned(message.id.into_owned());
-        let Admitted { time, identity, is_future, .. } = message;
+        let Admitted { time, identity, is_future, is_stamped, .. } = message;
         let repaired = Cow::Owned(repaired);
-        Ok(Admitted { topic, id, time, body: repaired, original: body, identity, first_slot, is_future })
+        Ok(Admitted { topic, id, time, body: repaired, original: body, identity, first_slot, is_future, is_stamped })
     }
 
     fn admitted<'b>(
@@ -129,15 +133,20 @@ impl Admission {
         topic: &'b str,
         text: &'b str,
         found: &[Option<&'b str>],
-        received: Timestamp,
+        (received, arrived): (Timestamp, Timestamp),
         first_slot: usize,
     ) -> Admitted<'b> {
         let (identity, id) = self.identity(topic, text, found);
         let said = found[self.own.timestamp].and_then(read_time);
-        let is_future = said.is_some_and(|said| said > received.plus_micros(FUTURE_MICROS_MAX));
-        let time = said.filter(|_| !is_future).unwrap_or(received);
+        let (time, is_stamped) = (said.unwrap_or(received), said.is_some());
+        let is_future = self.is_future(time, arrived);
         let (body, original) = (Cow::Borrowed(text), text.as_bytes());
-        Admitted { topic, id, time, body, original, identity, first_slot, is_future }
+        Admitted { topic, id, time, body, original, identity, first_slot, is_future, is_stamped }
+    }
+
+    /// `arrived` is the latest time of arrival so far.
+    pub(super) fn is_future(&self, time: Timestamp, arrived: Timestamp) -> bool {
+        time > arrived.plus_micros(self.ahead_max)
     }
 
     fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>) {
@@ -226,9 +235,9 @@ mod tests {
     fn check(body: &str, expect: impl FnOnce(Result<(&Admitted<'_>, Vec<Option<&str>>), Rejection>)) {
         let mut fields = FieldSet::default();
         let own = register(&mut fields, &["/msg/url".to_owned(), "/msg/at".to_owned()]);
-        let admission = Admission::new(fields, own);
+        let admission = Admission::new(fields, own, 86_400_000_000);
         let mut slots = Vec::new();
-        match admission.read((b"a.b", body.as_bytes()), RECEIVED, &mut slots, &mut Vec::new()) {
+        match admission.read((b"a.b", body.as_bytes()), (RECEIVED, RECEIVED), &mut slots, &mut Vec::new()) {
             Ok(message) => {
                 let values = slots.iter().map(|slot| slot.of(&message.body)).collect();
                 expect(Ok((&message, values)));

@@ -1,19 +1,16 @@
 //! What messages have changed since the last commit: cells by metric, in memory.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::{
-    Declaration, InternedLabel, Kind, Label, LabelValue, MetricDescriptor, Resolution, Timestamp, host::Sink,
-    host::Value,
+    Declaration, InternedLabel, Kind, Label, LabelValue, MetricDescriptor, Tiers, Timestamp, host::Sink, host::Value,
 };
 
+use super::cells::{Change, DeltaCells, Said};
 use crate::{
-    kind::{LatestState, LatestValue},
-    limits::{
-        COUNT_ADD_MAX, FUTURE_MICROS_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX,
-        VALUE_DEPTH_MAX,
-    },
+    bucket,
+    coverage::Reading,
+    limits::{COUNT_ADD_MAX, Limits, UPDATE_BYTES_PER_MESSAGE_MAX, UPDATES_PER_MESSAGE_MAX, VALUE_DEPTH_MAX},
     series::{SeriesChunk, SeriesId, SeriesTable},
     store::{Cursor, NamespaceId},
     view::InstanceState,
@@ -25,38 +22,15 @@ pub struct MetricDelta {
     pub(super) cells: DeltaCells,
 }
 
-/// Changed cells, by kind.
-pub(super) enum DeltaCells {
-    /// By series and start of the finest tier's bucket.
-    Count(FxHashMap<(SeriesId, Timestamp), i64>),
-    /// By series.
-    Latest(FxHashMap<SeriesId, LatestState>),
-}
-
 /// Everything of one instance since the last commit.
 pub(super) struct InstanceDelta {
     pub(super) instance: String,
     pub(super) ns: NamespaceId,
     pub(super) declaration: Arc<Declaration>,
     pub(super) cursor: Cursor,
+    pub(super) reading: Reading,
     pub(super) state: InstanceState,
     pub(super) metrics: Vec<MetricDelta>,
-}
-
-impl DeltaCells {
-    fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Count => Self::Count(FxHashMap::default()),
-            Kind::Latest { .. } => Self::Latest(FxHashMap::default()),
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Count(cells) => cells.len(),
-            Self::Latest(cells) => cells.len(),
-        }
-    }
 }
 
 /// Takes the updates of one message at a time and, if it succeeds, adds them to the delta.
@@ -69,8 +43,8 @@ pub struct Recorder {
     texts: String,
     /// What the plugin did that it must not; the message has failed then.
     fault: Option<String>,
-    /// Updates of this message that a limit changed or refused.
-    limited: u64,
+    /// What limits did to updates of this message.
+    counted: Recorded,
     bytes: usize,
 }
 
@@ -78,7 +52,7 @@ struct MetricWriter {
     name: String,
     kind: Kind,
     dimensions: usize,
-    finest: Resolution,
+    tiers: Tiers,
     series: SeriesTable,
     cells: DeltaCells,
 }
@@ -90,19 +64,21 @@ struct Pending {
     change: Change,
 }
 
-enum Change {
-    Add(i64),
-    /// Place of the text in [`Recorder::texts`].
-    Set(Range<usize>),
-}
-
 /// What one message amounted to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Recorded {
     /// Updates kept.
     pub updates: u64,
-    /// Updates that a limit changed or refused.
+    /// Updates that a limit changed or refused; those folded and refused are among them.
     pub limited: u64,
+    /// Updates that went to `__other__`.
+    pub folded: u64,
+    /// Values refused.
+    pub refused: u64,
+    /// Updates too late for the finest tier.
+    pub late: u64,
+    /// Updates too late for every tier.
+    pub too_late: u64,
 }
 
 impl Recorder {
@@ -115,7 +91,7 @@ impl Recorder {
         let metrics = metrics.map(|(descriptor, series)| MetricWriter {
             kind: descriptor.kind,
             dimensions: descriptor.dimensions.len(),
-            finest: descriptor.tiers.finest().resolution,
+            tiers: descriptor.tiers,
             name: descriptor.name,
             series,
             cells: DeltaCells::new(descriptor.kind),
@@ -127,29 +103,32 @@ impl Recorder {
             pending: Vec::new(),
             texts: String::new(),
             fault: None,
-            limited: 0,
+            counted: Recorded::default(),
             bytes: 0,
         }
     }
 
     /// Keeps the updates of the message, or says what was wrong with them and keeps none. A time
-    /// that lies too far after the message's own is replaced by that.
-    pub fn finish(&mut self, id: &str, time: Timestamp) -> Result<Recorded, String> {
+    /// that lies too far after the message's own is replaced by that. What a tier keeps no longer at
+    /// the horizon is late for it.
+    pub fn finish(&mut self, id: &str, time: Timestamp, horizon: Timestamp) -> Result<Recorded, String> {
         if let Some(fault) = self.fault.take() {
             self.discard();
             return Err(fault);
         }
-        let updates = self.pending.len() as u64;
-        let latest = time.plus_micros(FUTURE_MICROS_MAX);
-        for mut pending in self.pending.drain(..) {
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.updates = self.pending.len() as u64;
+        let latest = time.plus_micros(self.limits.event_ahead);
+        let said = Said { id, texts: &self.texts };
+        for (number, mut pending) in self.pending.drain(..).enumerate() {
             if pending.time > latest {
                 pending.time = time;
-                self.limited += 1;
+                counted.limited += 1;
             }
-            self.bytes += self.metrics[pending.metric as usize].apply(pending, id, &self.texts);
+            self.bytes += self.metrics[pending.metric as usize].apply(pending, (said, number), horizon, &mut counted);
         }
         self.texts.clear();
-        Ok(Recorded { updates, limited: std::mem::take(&mut self.limited) })
+        Ok(counted)
     }
 
     /// Takes the updates of the message back.
@@ -158,23 +137,28 @@ impl Recorder {
         self.texts.clear();
         self.metrics.iter_mut().for_each(|metric| metric.series.discard_new());
         self.fault = None;
-        self.limited = 0;
+        self.counted = Recorded::default();
     }
 
     pub(super) fn take(&mut self) -> Vec<MetricDelta> {
         self.bytes = 0;
         let metrics = self.metrics.iter_mut();
-        metrics
-            .map(|metric| MetricDelta {
-                new_series: metric.series.take_new(),
-                cells: std::mem::replace(&mut metric.cells, DeltaCells::new(metric.kind)),
-            })
-            .collect()
+        metrics.map(|metric| MetricDelta { new_series: metric.series.take_new(), cells: metric.cells.take() }).collect()
     }
 
     /// Memory of what was kept since the last [`Recorder::take`], about.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory of its label sets, and of what was kept since the last [`Recorder::take`], about.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.metrics.iter().map(|metric| metric.series.memory()).sum::<usize>()
+    }
+
+    /// Whether new label sets are folded.
+    pub(super) fn set_full(&mut self, is_full: bool) {
+        self.metrics.iter_mut().for_each(|metric| metric.series.is_full = is_full);
     }
 
     fn record(&mut self, metric: u32, labels: &[Label<'_>], time: Timestamp, value: Value<'_>) -> Result<(), String> {
@@ -191,26 +175,41 @@ impl Recorder {
         if self.texts.len() > UPDATE_BYTES_PER_MESSAGE_MAX {
             return Err(format!("it sets more than {UPDATE_BYTES_PER_MESSAGE_MAX} bytes of values for one message"));
         }
+        let texts = &mut self.texts;
+        let mut keep = |text: &str| {
+            let start = texts.len();
+            texts.push_str(text);
+            start..texts.len()
+        };
         let change = match (value, writer.kind) {
             (Value::Add(n), Kind::Count) if n.unsigned_abs() <= COUNT_ADD_MAX as u64 => Change::Add(n),
             (Value::Add(n), Kind::Count) => {
                 return Err(format!("it adds {n} to `{}`; the most is 2^53", writer.name));
             }
-            (Value::Set(json), Kind::Latest { .. }) if fits(json, self.limits.value_bytes) => {
-                let start = self.texts.len();
-                self.texts.push_str(json);
-                Change::Set(start..self.texts.len())
+            (Value::Observe(x), Kind::Stat | Kind::Dist) if x.is_finite() => Change::Observe(x),
+            (Value::Insert(member), Kind::Distinct) => Change::Insert(keep(member)),
+            (Value::Hit(_, 0), Kind::Top { .. }) => return Ok(()),
+            (Value::Hit(key, weight), Kind::Top { .. }) if weight <= COUNT_ADD_MAX as u64 => {
+                let cut_key = cut(key, self.limits.label_bytes);
+                self.counted.limited += u64::from(cut_key.len() < key.len());
+                Change::Hit(keep(cut_key), weight)
             }
-            (Value::Set(_), Kind::Latest { .. }) => {
-                // The plugin repeats what the bus says: too long or too deep is no fault of its own.
-                self.limited += 1;
+            (Value::Hit(key, weight), Kind::Top { .. }) => {
+                return Err(format!("it gives {key:?} the weight {weight} in `{}`; the most is 2^53", writer.name));
+            }
+            (Value::Remove, Kind::Latest { .. }) => Change::Remove,
+            (Value::Set(json), Kind::Latest { .. }) if fits(json, self.limits.value_bytes) => Change::Set(keep(json)),
+            // The plugin repeats what the bus says: too long, too deep or no number is no fault of its own.
+            (Value::Set(_), Kind::Latest { .. }) | (Value::Observe(_), Kind::Stat | Kind::Dist) => {
+                self.counted.limited += 1;
+                self.counted.refused += 1;
                 return Ok(());
             }
             (_, kind) => {
                 return Err(format!("metric `{}` is a {}; the update is for another kind", writer.name, kind.as_str()));
             }
         };
-        let series = resolve(writer, labels, &self.interned, self.limits.label_bytes, &mut self.limited)?;
+        let series = resolve(writer, labels, &self.interned, self.limits.label_bytes, &mut self.counted)?;
         self.pending.push(Pending { metric, series, time, change });
         Ok(())
     }
@@ -222,14 +221,14 @@ fn resolve(
     labels: &[Label<'_>],
     interned: &[String],
     label_bytes: usize,
-    limited: &mut u64,
+    counted: &mut Recorded,
 ) -> Result<SeriesId, String> {
     let mut texts = [""; Declaration::DIMENSIONS_MAX];
     for (text, label) in texts.iter_mut().zip(labels) {
         *text = match label.get() {
             LabelValue::Text(text) if text.len() <= label_bytes => text,
             LabelValue::Text(text) => {
-                *limited += 1;
+                counted.limited += 1;
                 cut(text, label_bytes)
             }
             LabelValue::Interned(InternedLabel(handle)) => interned
@@ -239,7 +238,8 @@ fn resolve(
     }
     let folded = writer.series.folded;
     let series = writer.series.resolve(&texts[..labels.len()]);
-    *limited += writer.series.folded - folded;
+    counted.limited += writer.series.folded - folded;
+    counted.folded += writer.series.folded - folded;
     Ok(series)
 }
 
@@ -284,45 +284,36 @@ impl Sink for Recorder {
 }
 
 impl MetricWriter {
-    #[inline]
     /// Adds the change; says how much more memory it takes, about.
-    fn apply(&mut self, pending: Pending, id: &str, texts: &str) -> usize {
-        const CELL: usize = 64;
+    #[inline]
+    fn apply(
+        &mut self,
+        pending: Pending,
+        (said, number): (Said<'_>, usize),
+        horizon: Timestamp,
+        counted: &mut Recorded,
+    ) -> usize {
         self.series.keep(pending.series);
-        match (&mut self.cells, pending.change) {
-            (DeltaCells::Count(cells), Change::Add(n)) => {
-                let before = cells.len();
-                let cell = cells.entry((pending.series, pending.time.floor(self.finest))).or_default();
-                *cell = cell.wrapping_add(n);
-                (cells.len() - before) * CELL
-            }
-            (DeltaCells::Latest(cells), Change::Set(place)) => {
-                let Kind::Latest { n } = self.kind else { unreachable!("cells are of the metric's kind") };
-                let state = cells.entry(pending.series).or_default();
-                let (before, json) = (state.len(), &texts[place]);
-                offer(state, n, pending.time, id, json);
-                (state.len() - before) * (2 * CELL + id.len() + json.len())
-            }
-            _ => unreachable!("changes were checked against the kind when they were recorded"),
-        }
+        let start = match self.kind.is_bucketed() {
+            true => self.bucket_of(pending.time, horizon, counted),
+            false => Some(Timestamp::default()),
+        };
+        let Some(start) = start else { return 0 };
+        self.cells.apply((pending.series, start), pending.time, pending.change, said, number)
     }
-}
 
-/// Adds a value if it is among the newest. Looks before it copies, and what falls out gives its
-/// memory: most messages are newer than the last.
-fn offer(state: &mut LatestState, n: u32, time: Timestamp, id: &str, json: &str) {
-    let key = |value: &LatestValue| (value.time, &*value.id, &*value.json) > (time, id, json);
-    let place = state.partition_point(key);
-    let is_known = state.get(place).is_some_and(|value| value.time == time && value.id == id && value.json == json);
-    if place >= n as usize || is_known {
-        return;
+    /// Start of the bucket in the finest tier that keeps it, if there is one.
+    #[inline]
+    fn bucket_of(&self, time: Timestamp, horizon: Timestamp, counted: &mut Recorded) -> Option<Timestamp> {
+        let mut tiers = self.tiers.as_slice().iter();
+        let kept = tiers.position(|tier| bucket::is_kept(*tier, time, horizon));
+        match kept {
+            Some(0) => {}
+            Some(_) => counted.late += 1,
+            None => counted.too_late += 1,
+        }
+        kept.map(|number| time.floor(self.tiers.as_slice()[number].resolution))
     }
-    let fallen_out = if state.len() >= n as usize { state.pop() } else { None };
-    let mut value = fallen_out.unwrap_or_else(|| LatestValue { time, id: String::new(), json: String::new() });
-    value.time = time;
-    id.clone_into(&mut value.id);
-    json.clone_into(&mut value.json);
-    state.insert(place, value);
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use statscache_plugin_sdk::{
-    Declaration, Message, Timestamp,
+    Declaration, Message, Resolution, Timestamp,
     abi::FieldValue,
     host::{FieldSet, Sink},
 };
 
 use super::{
     admit::{Admitted, Slot},
-    delta::{InstanceDelta, Recorder},
+    delta::{InstanceDelta, Recorded, Recorder},
     message_for,
 };
 use crate::{
     bytes::Corrupt,
+    coverage::Reading,
     limits::Limits,
     series::SeriesTable,
     store::{Cursor, Namespace, NamespaceId, NamespaceRecord},
@@ -66,6 +67,11 @@ pub(super) struct Instance {
     /// Cursors of the last commit taken, and of the last one written.
     pub(super) taken: u64,
     pub(super) committed: u64,
+    reading: Reading,
+    /// It goes on behind a gap of the journal.
+    has_skipped: bool,
+    /// It failed on something since the reading was moved last.
+    has_failed: bool,
     state: InstanceState,
     failures_in_a_row: u32,
     /// For each of its fields, the slot among those of all plugins.
@@ -78,6 +84,7 @@ impl Instance {
         spec: InstanceSpec,
         ns: NamespaceId,
         namespace: &Namespace,
+        reading: Reading,
         fields: &mut FieldSet,
         limits: &Limits,
     ) -> Result<Self, Corrupt> {
@@ -97,6 +104,9 @@ impl Instance {
             cursor: namespace.cursor,
             taken: namespace.cursor.next,
             committed: namespace.cursor.next,
+            reading,
+            has_skipped: false,
+            has_failed: false,
             state: InstanceState::Running,
             failures_in_a_row: 0,
         })
@@ -110,12 +120,20 @@ impl Instance {
         self.recorder.bytes()
     }
 
+    pub(super) fn memory(&self) -> usize {
+        self.recorder.memory()
+    }
+
+    pub(super) fn set_full(&mut self, is_full: bool) {
+        self.recorder.set_full(is_full);
+    }
+
     /// Hands it the message with this sequence, whose fields are in `slots`.
     pub(super) fn process(
         &mut self,
         (sequence, message): (u64, &Admitted<'_>),
         slots: &[Slot],
-        now: Timestamp,
+        (now, horizon): (Timestamp, Timestamp),
         quarantine_after: u32,
     ) {
         const FEW: usize = 16;
@@ -133,7 +151,7 @@ impl Instance {
         self.cursor.processed += 1;
         let result = self.processor.process(&message_for(message, fields), &mut self.recorder);
         let result = match result {
-            Ok(()) => self.recorder.finish(&message.id, message.time).map_err(Failure),
+            Ok(()) => self.recorder.finish(&message.id, message.time, horizon).map_err(Failure),
             Err(failure) => {
                 self.recorder.discard();
                 Err(failure)
@@ -141,16 +159,38 @@ impl Instance {
         };
         match result {
             Ok(recorded) => {
-                self.cursor.updates += recorded.updates;
-                self.cursor.limited += recorded.limited;
+                self.count(recorded);
                 self.failures_in_a_row = 0;
             }
             Err(failure) => self.failed(sequence, &failure, now, quarantine_after),
         }
     }
 
+    /// The present as the message sees it: the newest event up to it, `newest` of those behind the
+    /// cursor, or the time at which it came in if that is earlier. What is late by that is late
+    /// whenever and however often it is folded.
+    pub(super) fn horizon(&self, newest: Option<Timestamp>, received: Timestamp) -> Timestamp {
+        self.cursor.watermark.max(newest).map_or(received, |newest| newest.min(received))
+    }
+
+    fn count(&mut self, recorded: Recorded) {
+        let Recorded { updates, limited, folded, refused, late, too_late } = recorded;
+        let cursor = &mut self.cursor;
+        for (counter, n) in [
+            (&mut cursor.updates, updates),
+            (&mut cursor.limited, limited),
+            (&mut cursor.folded, folded),
+            (&mut cursor.refused, refused),
+            (&mut cursor.late, late),
+            (&mut cursor.too_late, too_late),
+        ] {
+            *counter += n;
+        }
+    }
+
     fn failed(&mut self, sequence: u64, failure: &Failure, now: Timestamp, quarantine_after: u32) {
         self.cursor.failed += 1;
+        self.has_failed = true;
         self.failures_in_a_row += 1;
         if quarantine_after > 0 && self.failures_in_a_row >= quarantine_after {
             self.state = InstanceState::Quarantined { reason: failure.to_string(), since: now };
@@ -159,11 +199,30 @@ impl Instance {
     }
 
     /// It has seen everything before this sequence, if it still runs; `newest` is the newest event
-    /// time of that.
-    pub(super) fn reach(&mut self, next: u64, newest: Option<Timestamp>) {
-        if self.is_running() {
-            self.cursor.next = next;
-            self.cursor.watermark = self.cursor.watermark.max(newest);
+    /// time of that, `received` the time at which the last of it came in.
+    pub(super) fn reach(&mut self, next: u64, newest: Option<Timestamp>, received: Timestamp) {
+        if !self.is_running() {
+            return;
+        }
+        self.cursor.next = next;
+        self.cursor.watermark = self.cursor.watermark.max(newest);
+        match std::mem::take(&mut self.has_skipped) {
+            true => self.reading.skip(received),
+            false => self.reading.advance(received),
+        }
+        if std::mem::take(&mut self.has_failed) {
+            // The second in which it came: what a failing plugin leaves out is not nothing.
+            self.reading.doubt(received.floor(Resolution::SECOND).plus_micros(-1), received);
+        }
+    }
+
+    /// The journal ends before this sequence, and is up to date.
+    pub(super) fn has_read(&mut self, head: u64, now: Timestamp) {
+        if self.is_running() && self.cursor.next >= head {
+            match std::mem::take(&mut self.has_skipped) {
+                true => self.reading.skip(now),
+                false => self.reading.has_read_all(now),
+            }
         }
     }
 
@@ -172,6 +231,7 @@ impl Instance {
         if (first..=last).contains(&self.cursor.next) {
             self.cursor.missed += last + 1 - self.cursor.next;
             self.cursor.next = last + 1;
+            self.has_skipped = true;
         }
     }
 
@@ -181,6 +241,7 @@ impl Instance {
             ns: self.ns,
             declaration: self.declaration.clone(),
             cursor: self.cursor,
+            reading: self.reading.clone(),
             state: self.state.clone(),
             metrics: self.recorder.take(),
         }

@@ -1,16 +1,22 @@
 //! The whole of the engine over a simulated disk: what comes out is compared with an offline
 //! recount of what was accepted.
 
+mod backend;
 mod catching_up;
+mod clock;
+mod compaction;
+mod counters;
+mod coverage;
 mod faults;
 mod instances;
+mod large;
 mod limits;
 mod model;
 mod power;
 mod time;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use statscache_plugin_sdk::host::{Sink, create};
 use statscache_plugin_sdk::{
@@ -22,10 +28,11 @@ use super::*;
 use crate::bucket;
 use crate::journal::{JournalConfig, SimulatedDir};
 use crate::kind::{CountRule, LatestRule, Rule};
-use crate::segment::{Cell, Segment, merge_sorted};
-use crate::store::MemoryBackend;
-use crate::store::backend::{Backend, BackendError, Row};
+use crate::segment::{Cell, ChunkSource, Merged, PackedChunk, merge_sorted, rows};
+use crate::store::Chunks;
+use crate::store::backend::Backend;
 use crate::view::{InstanceView, MetricView, TierView, View};
+use backend::TestBackend;
 
 /// When the tests begin: aligned to an hour.
 pub(super) const BASE: i64 = 1_600_002_000_000_000;
@@ -168,13 +175,22 @@ struct Contents {
     latest: BTreeMap<(String, Vec<String>), Vec<Value>>,
 }
 
+/// Width and retention of tiers.
+type Widths = [(i64, i64)];
+
+/// [`TIERS`].
+const WIDTHS: &Widths = &[(SECOND, 60 * SECOND), (60 * SECOND, 7200 * SECOND), (3600 * SECOND, i64::MAX)];
+
 /// The offline recount: what a [`Sampler`] must hold of these messages.
 fn recount<'m>(accepted: impl IntoIterator<Item = &'m Msg>, now: Timestamp) -> Contents {
-    const TIERS: [(i64, i64); 3] = [(SECOND, 60 * SECOND), (60 * SECOND, 7200 * SECOND), (3600 * SECOND, i64::MAX)];
+    recount_in(WIDTHS, accepted, now)
+}
+
+fn recount_in<'m>(widths: &Widths, accepted: impl IntoIterator<Item = &'m Msg>, now: Timestamp) -> Contents {
     let mut contents = Contents::default();
     for message in accepted.into_iter().filter(|m| m.topic.starts_with("org.example") && m.act != "fail") {
         let kind = message.kind.unwrap_or("none").to_owned();
-        for (number, (width, keep)) in TIERS.into_iter().enumerate() {
+        for (number, (width, keep)) in widths.iter().copied().enumerate() {
             let start = message.time.div_euclid(width) * width;
             if (start + width).saturating_add(keep) > now.micros() {
                 let mut add = |metric: &str, label: &str, n| {
@@ -195,6 +211,7 @@ fn recount<'m>(accepted: impl IntoIterator<Item = &'m Msg>, now: Timestamp) -> C
         values.sort_by(|a, b| b.cmp(a));
         values.truncate(if metric == "newest" { 1 } else { 3 });
     }
+    contents.counts.retain(|_, n| *n != 0);
     contents
 }
 
@@ -203,19 +220,31 @@ fn labels_of(metric: &MetricView) -> Vec<Vec<String>> {
     sets.map(|set| set.expect("sound").into_iter().map(str::to_owned).collect()).collect()
 }
 
-fn cells_of<R: Rule>(rule: R, tier: &TierView) -> Vec<(bucket::Partition, Vec<Cell<R::State>>)> {
-    let unpack = |(partition, segments): (&bucket::Partition, &Vec<(u64, Arc<Segment>)>)| {
-        let segments: Vec<&Segment> = segments.iter().map(|(_, segment)| &**segment).collect();
-        let mut cells = Vec::new();
-        let merged = Segment::merge(rule, &segments).expect("sound");
-        merged.for_each(rule, |_| true, |cell| cells.push(cell)).expect("sound");
-        (*partition, cells)
-    };
-    tier.partitions.iter().map(unpack).collect()
+fn cells_of<R: Rule>(
+    rule: R,
+    chunks: &dyn ChunkSource,
+    tier: &TierView,
+) -> Vec<(bucket::Partition, Vec<Cell<R::State>>)> {
+    let mut partitions = Vec::new();
+    for (partition, segments) in &tier.partitions {
+        let merged = Merged::new(rule, chunks, segments.iter().map(|segment| &**segment), 0).expect("sound");
+        partitions.push((*partition, merged.map(|cell| cell.expect("sound")).collect()));
+    }
+    partitions
 }
 
 /// What an instance holds, of the buckets that are kept still.
-fn contents(instance: &InstanceView, now: Timestamp) -> Contents {
+fn contents(view: &View, id: &str) -> Contents {
+    contents_of(&view.instances[id], &*view.chunks, horizon(view))
+}
+
+/// The present as retention sees it.
+fn horizon(view: &View) -> Timestamp {
+    let newest = view.instances.values().filter_map(|instance| instance.cursor.watermark).max();
+    newest.map_or(view.as_of, |newest| newest.min(view.as_of))
+}
+
+fn contents_of(instance: &InstanceView, chunks: &dyn ChunkSource, now: Timestamp) -> Contents {
     let mut contents = Contents::default();
     for metric in &instance.metrics {
         let name = &metric.descriptor.name;
@@ -224,8 +253,8 @@ fn contents(instance: &InstanceView, now: Timestamp) -> Contents {
         match metric.descriptor.kind {
             Kind::Count => {
                 for (number, tier) in metric.descriptor.tiers.as_slice().iter().enumerate() {
-                    for (partition, cells) in cells_of(CountRule, &metric.tiers[number]) {
-                        for cell in cells {
+                    for (partition, cells) in cells_of(CountRule, chunks, &metric.tiers[number]) {
+                        for cell in cells.into_iter().filter(|cell| cell.state != 0) {
                             let start = bucket::start_of(partition, cell.place, tier.resolution);
                             if tier.keep == Keep::Forever || bucket::is_kept(*tier, start, now) {
                                 let labels = labels[cell.series as usize].clone();
@@ -235,139 +264,52 @@ fn contents(instance: &InstanceView, now: Timestamp) -> Contents {
                     }
                 }
             }
-            Kind::Latest { n } => {
-                for cell in cells_of(LatestRule { n }, &metric.tiers[0]).into_iter().flat_map(|(_, cells)| cells) {
-                    let values = cell.state.into_iter().map(|v| (v.time.micros(), v.id, v.json));
+            Kind::Latest { n, ttl } => {
+                let cells = cells_of(LatestRule { n, ttl }, chunks, &metric.tiers[0]);
+                for cell in cells.into_iter().flat_map(|(_, cells)| cells) {
+                    let values = cell.state.values.into_iter().map(|v| (v.time.micros(), v.id, v.json));
                     contents.latest.insert((name.clone(), labels[cell.series as usize].clone()), values.collect());
                 }
             }
+            other => panic!("a sampler has no {other:?}"),
         }
     }
     contents
 }
 
-/// Segments of every tier and partition, merged into one each; series numbered in order of their
-/// labels instead of in order of their arrival.
-fn canonical(instance: &InstanceView) -> BTreeMap<(String, usize, bucket::Partition), Segment> {
-    let mut segments = BTreeMap::new();
+/// Cells of every tier and partition, merged and packed; series numbered in order of their labels
+/// instead of in order of their arrival.
+type Canonical = BTreeMap<(String, usize, bucket::Partition), Vec<PackedChunk>>;
+
+fn canonical(view: &View, id: &str) -> Canonical {
+    canonical_of(&view.instances[id], &*view.chunks)
+}
+
+fn canonical_of(instance: &InstanceView, chunks: &dyn ChunkSource) -> Canonical {
+    let mut packed = Canonical::new();
     for metric in &instance.metrics {
         let labels = labels_of(metric);
         let mut ordered: Vec<u32> = (0..metric.series_count).collect();
         ordered.sort_by_key(|series| &labels[*series as usize]);
-        let rank = |series: u32| ordered.iter().position(|other| *other == series).expect("known") as u32;
+        let mut ranks = vec![0; ordered.len()];
+        for (rank, series) in (0..).zip(ordered) {
+            ranks[series as usize] = rank;
+        }
         for (number, tier) in metric.tiers.iter().enumerate() {
-            let mut put = |partition, segment| {
-                segments.insert((metric.descriptor.name.clone(), number, partition), segment);
-            };
-            match metric.descriptor.kind {
-                Kind::Count => cells_of(CountRule, tier).into_iter().for_each(|(partition, cells)| {
-                    put(partition, repack(CountRule, cells, rank));
-                }),
-                Kind::Latest { n } => cells_of(LatestRule { n }, tier).into_iter().for_each(|(partition, cells)| {
-                    put(partition, repack(LatestRule { n }, cells, rank));
-                }),
-            }
+            crate::kind::with_rule!(metric.descriptor.kind, rule => {
+                for (partition, cells) in cells_of(rule, chunks, tier) {
+                    packed.insert((metric.descriptor.name.clone(), number, partition), repack(rule, cells, &ranks));
+                }
+            });
         }
     }
-    segments
+    packed.retain(|_, chunks| !chunks.is_empty());
+    packed
 }
 
-fn repack<R: Rule>(rule: R, mut cells: Vec<Cell<R::State>>, rank: impl Fn(u32) -> u32) -> Segment {
-    cells.iter_mut().for_each(|cell| cell.series = rank(cell.series));
-    Segment::pack(rule, merge_sorted(rule, cells))
-}
-
-/// Rows in memory that can fail after a number of operations, and lose what was not synced.
-#[derive(Clone, Debug, Default)]
-struct TestBackend {
-    rows: MemoryBackend,
-    disk: Arc<Mutex<DiskState>>,
-}
-
-#[derive(Debug, Default)]
-struct DiskState {
-    operations: u64,
-    fail_after: Option<u64>,
-    durable: Vec<Row>,
-    /// Batches since the last sync.
-    unsynced: Vec<Vec<Row>>,
-    rows_of_batches: Vec<usize>,
-}
-
-impl TestBackend {
-    fn all(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        self.rows
-            .scan(b"", &mut |key, value| {
-                rows.push((key.to_vec(), Some(value.to_vec())));
-                true
-            })
-            .expect("memory");
-        rows
-    }
-
-    fn operations(&self) -> u64 {
-        self.disk.lock().expect("no panic").operations
-    }
-
-    /// Lets `operations` more succeed, then fails.
-    fn fail_after(&self, operations: u64) {
-        let mut disk = self.disk.lock().expect("no panic");
-        disk.fail_after = Some(disk.operations + operations);
-    }
-
-    fn heal(&self) {
-        self.disk.lock().expect("no panic").fail_after = None;
-    }
-
-    /// What a power cut may leave: what was synced, and the first so many batches after that.
-    fn power_cut(&self, batches_kept: usize) -> Self {
-        let disk = self.disk.lock().expect("no panic");
-        let image = Self::default();
-        image.rows.apply(&disk.durable).expect("memory");
-        for batch in disk.unsynced.iter().take(batches_kept) {
-            image.rows.apply(batch).expect("memory");
-        }
-        image.sync().expect("memory");
-        image
-    }
-
-    fn operate(&self) -> Result<(), BackendError> {
-        let mut disk = self.disk.lock().expect("no panic");
-        if disk.fail_after.is_some_and(|until| disk.operations >= until) {
-            let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(BackendError::Io { path: "test".into(), source });
-        }
-        disk.operations += 1;
-        Ok(())
-    }
-}
-
-impl Backend for TestBackend {
-    fn apply(&self, rows: &[Row]) -> Result<(), BackendError> {
-        self.operate()?;
-        let mut disk = self.disk.lock().expect("no panic");
-        disk.unsynced.push(rows.to_vec());
-        disk.rows_of_batches.push(rows.len());
-        self.rows.apply(rows)
-    }
-
-    fn sync(&self) -> Result<(), BackendError> {
-        self.operate()?;
-        let durable = self.all();
-        let mut disk = self.disk.lock().expect("no panic");
-        disk.unsynced.clear();
-        disk.durable = durable;
-        Ok(())
-    }
-
-    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), BackendError> {
-        self.rows.scan(prefix, visit)
-    }
-
-    fn disk_bytes(&self) -> u64 {
-        self.rows.disk_bytes()
-    }
+fn repack<R: Rule>(rule: R, mut cells: Vec<Cell<R::State>>, ranks: &[u32]) -> Vec<PackedChunk> {
+    cells.iter_mut().for_each(|cell| cell.series = ranks[cell.series as usize]);
+    rows::pack(rule, merge_sorted(rule, cells))
 }
 
 /// What stays when a process ends.
@@ -445,15 +387,24 @@ impl Daemon {
     }
 }
 
+/// Time passes on the bus: a message that no instance wants.
+fn tick(daemon: &mut Daemon, id: u32, now: Timestamp) {
+    daemon.send(&[Msg { topic: "org.other", time: now.micros(), ..msg(id, 0) }], now);
+}
+
 /// The instance holds exactly what these messages amount to, in the view and in the rows.
 fn check(world: &World, view: &View, id: &str, accepted: &[Msg], context: &str) {
+    check_in(WIDTHS, world, view, id, accepted, context);
+}
+
+fn check_in(widths: &Widths, world: &World, view: &View, id: &str, accepted: &[Msg], context: &str) {
     let instance = &view.instances[id];
-    let expected = recount(accepted, view.as_of);
-    assert_eq!(contents(instance, view.as_of), expected, "{context}: view of {id}");
-    let (_, mut namespaces) = Store::open(Box::new(world.backend.clone())).expect("it opens");
-    let namespace = namespaces.remove(&instance.ns).expect("it is stored");
+    assert_eq!(contents(view, id), recount_in(widths, accepted, horizon(view)), "{context}: view of {id}");
+    let (store, mut contents) = Store::open(Box::new(world.backend.clone())).expect("it opens");
+    let namespace = contents.namespaces.remove(&instance.ns).expect("it is stored");
     assert_eq!(namespace.cursor, instance.cursor, "{context}: cursor of {id}");
     let stored =
         InstanceView { metrics: MetricView::restore(namespace).expect("sound"), ..InstanceView::clone(instance) };
-    assert_eq!(canonical(&stored), canonical(instance), "{context}: rows of {id}");
+    let chunks = Chunks::new(Arc::new(store), 1 << 20);
+    assert_eq!(canonical_of(&stored, &chunks), canonical(view, id), "{context}: rows of {id}");
 }

@@ -28,6 +28,22 @@ impl Rule for CountRule {
     fn decode(self, input: &mut Input<'_>) -> Result<i64, Corrupt> {
         input.i64()
     }
+
+    const ZERO_IS_NONE: bool = true;
+
+    fn numbers(self) -> usize {
+        1
+    }
+
+    #[inline]
+    fn split(self, state: &i64, numbers: &mut [i64], _: &mut Vec<u8>) {
+        numbers[0] = *state;
+    }
+
+    #[inline]
+    fn join(self, numbers: &[i64], _: &mut Input<'_>) -> Result<i64, Corrupt> {
+        Ok(numbers[0])
+    }
 }
 
 #[cfg(test)]

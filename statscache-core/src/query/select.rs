@@ -1,8 +1,17 @@
 //! Which series a question is about, and which of them it adds up.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    hash::{BuildHasher, Hash, Hasher},
+    ops::RangeInclusive,
+    sync::Arc,
+};
 
-use crate::{bytes::Corrupt, series::SeriesId, view::MetricView};
+use hashbrown::HashTable;
+use rustc_hash::FxBuildHasher;
+use statscache_plugin_sdk::Declaration;
+
+use crate::{bytes::Corrupt, segment::Selection, series::SeriesId, view::MetricView};
 
 /// Label values of a row.
 pub type Labels = Arc<[Box<str>]>;
@@ -22,58 +31,171 @@ impl Filter {
     }
 }
 
+/// A label that is a path, of which only the first parts are kept: `a/b/c` is `a` at depth 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Position of the dimension.
+    pub dimension: usize,
+    /// Parts kept; 0: none.
+    pub depth: usize,
+}
+
+impl Path {
+    fn cut(self, label: &str) -> &str {
+        if self.depth == 0 {
+            return "";
+        }
+        let end = label.bytes().enumerate().filter(|(_, byte)| *byte == b'/').nth(self.depth - 1);
+        end.map_or(label, |(end, _)| &label[..end])
+    }
+}
+
 /// Series that are added up into one row each, with the labels that they keep.
 pub(super) struct Groups<'v> {
     /// Group of each series; `NONE` for those that no filter lets through.
     of_series: Vec<u32>,
-    labels: Vec<Box<[&'v str]>>,
+    /// The only series wanted, ascending, where they are few.
+    few: Option<Vec<SeriesId>>,
+    /// Labels of all groups, one group after the other.
+    labels: Vec<&'v str>,
+    count: u32,
     /// Dimensions kept, by position.
     pub(super) dimensions: Vec<usize>,
 }
 
 const NONE: u32 = u32::MAX;
 
+/// So many series are looked up one by one in the directory of a segment.
+const FEW: usize = 1000;
+
 impl<'v> Groups<'v> {
-    pub(super) fn new(view: &'v MetricView, filters: &[Filter], by: Option<&[usize]>) -> Result<Self, Corrupt> {
+    pub(super) fn new(
+        view: &'v MetricView,
+        filters: &[Filter],
+        by: Option<&[usize]>,
+        path: Option<Path>,
+    ) -> Result<Self, Corrupt> {
         let count = view.descriptor.dimensions.len();
         let dimensions: Vec<usize> = by.map_or_else(|| (0..count).collect(), <[usize]>::to_vec);
-        let mut of_series = Vec::with_capacity(view.series_count as usize);
-        let mut labels = Vec::new();
-        let mut known: HashMap<Box<[&str]>, u32> = HashMap::new();
-        for set in view.series.iter().flat_map(|chunk| chunk.iter(count)) {
-            let set = set?;
-            if !filters.iter().all(|filter| filter.fits(set[filter.dimension])) {
-                of_series.push(NONE);
-                continue;
-            }
-            let kept: Box<[&str]> = dimensions.iter().map(|dimension| set[*dimension]).collect();
-            let group = *known.entry(kept).or_insert_with_key(|kept| {
-                labels.push(kept.clone());
-                labels.len() as u32 - 1
-            });
-            of_series.push(group);
+        // With all labels kept as they are every series is a group of its own.
+        let is_whole = path.is_none() && (0..count).all(|dimension| dimensions.contains(&dimension));
+        let mut groups = Self {
+            of_series: Vec::with_capacity(view.series_count as usize),
+            few: Some(Vec::new()),
+            labels: Vec::new(),
+            count: 0,
+            dimensions,
+        };
+        let mut known = HashTable::new();
+        for chunk in &view.series {
+            chunk.for_each(count, |set| {
+                if !filters.iter().all(|filter| filter.fits(set[filter.dimension])) {
+                    groups.of_series.push(NONE);
+                    return;
+                }
+                let group = if is_whole { groups.push(set, None) } else { groups.find(set, path, &mut known) };
+                groups.want(group);
+            })?;
         }
-        Ok(Self { of_series, labels, dimensions })
+        if groups.dimensions.is_empty() && groups.count == 0 && filters.is_empty() {
+            // Nothing has been said yet, and about what is known: the one group.
+            groups.count = 1;
+        }
+        Ok(groups)
+    }
+
+    fn want(&mut self, group: u32) {
+        let series = self.of_series.len() as SeriesId;
+        self.of_series.push(group);
+        match &mut self.few {
+            Some(few) if few.len() < FEW => few.push(series),
+            few => *few = None,
+        }
+    }
+
+    fn push(&mut self, set: &[&'v str], path: Option<Path>) -> u32 {
+        for dimension in &self.dimensions {
+            self.labels.push(kept(set, *dimension, path));
+        }
+        self.count += 1;
+        self.count - 1
+    }
+
+    fn find(&mut self, set: &[&'v str], path: Option<Path>, known: &mut HashTable<u32>) -> u32 {
+        let hash = |labels: &mut dyn Iterator<Item = &str>| {
+            let mut hasher = FxBuildHasher.build_hasher();
+            labels.for_each(|label| label.hash(&mut hasher));
+            hasher.finish()
+        };
+        let mut labels = [""; Declaration::DIMENSIONS_MAX];
+        let width = self.dimensions.len();
+        for (label, dimension) in labels.iter_mut().zip(&self.dimensions) {
+            *label = kept(set, *dimension, path);
+        }
+        let labels = &labels[..width];
+        let hashed = hash(&mut labels.iter().copied());
+        let of = |group: &u32| &self.labels[*group as usize * width..(*group as usize + 1) * width];
+        if let Some(group) = known.find(hashed, |group| of(group) == labels) {
+            return *group;
+        }
+        let group = self.push(set, path);
+        let all = &self.labels;
+        known.insert_unique(hashed, group, |group| {
+            hash(&mut all[*group as usize * width..(*group as usize + 1) * width].iter().copied())
+        });
+        group
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count as usize
     }
 
     pub(super) fn of(&self, series: SeriesId) -> Option<u32> {
         self.of_series.get(series as usize).copied().filter(|group| *group != NONE)
     }
 
+    fn labels_of(&self, group: u32) -> &[&'v str] {
+        let width = self.dimensions.len();
+        &self.labels[group as usize * width..(group as usize + 1) * width]
+    }
+
     /// Labels of a group for a row.
     pub(super) fn labels(&self, group: u32) -> Labels {
-        self.labels[group as usize].iter().map(|label| Box::from(*label)).collect()
+        self.labels_of(group).iter().map(|label| Box::from(*label)).collect()
     }
 
     /// Order of groups by all labels kept.
     pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
-        self.labels[a as usize].cmp(&self.labels[b as usize])
+        self.labels_of(a).cmp(self.labels_of(b))
     }
 
     /// Order of groups by one dimension; if it is not kept they are alike.
     pub(super) fn compare_by(&self, dimension: usize, a: u32, b: u32) -> Ordering {
         let at = self.dimensions.iter().position(|kept| *kept == dimension);
-        at.map_or(Ordering::Equal, |at| self.labels[a as usize][at].cmp(self.labels[b as usize][at]))
+        at.map_or(Ordering::Equal, |at| self.labels_of(a)[at].cmp(self.labels_of(b)[at]))
+    }
+}
+
+fn kept<'v>(set: &[&'v str], dimension: usize, path: Option<Path>) -> &'v str {
+    match path {
+        Some(path) if path.dimension == dimension => {
+            let label = set[dimension];
+            &label[..path.cut(label).len()]
+        }
+        _ => set[dimension],
+    }
+}
+
+impl Selection for Groups<'_> {
+    #[inline]
+    fn has(&self, series: SeriesId) -> bool {
+        self.of(series).is_some()
+    }
+
+    fn may_have(&self, range: RangeInclusive<SeriesId>) -> bool {
+        let Some(few) = &self.few else { return true };
+        few.get(few.partition_point(|series| series < range.start())).is_some_and(|series| series <= range.end())
     }
 }
 
@@ -115,6 +237,22 @@ mod tests {
             ("a*a", "a", false),
         ] {
             assert_eq!(glob(pattern, text), fits, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_cut_between_parts() {
+        for (depth, label, expected) in [
+            (0, "a/b", ""),
+            (1, "a/b/c", "a"),
+            (2, "a/b/c", "a/b"),
+            (3, "a/b/c", "a/b/c"),
+            (9, "a", "a"),
+            (1, "/a", ""),
+            (1, "", ""),
+            (1, "é/ü", "é"),
+        ] {
+            assert_eq!(Path { dimension: 0, depth }.cut(label), expected, "{label} at {depth}");
         }
     }
 }

@@ -1,11 +1,15 @@
 //! Ranges, steps, grouping, order and limits, against views built from cells.
 
+mod fill;
+mod rollup;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::kind::LatestValue;
-use crate::segment::{Cell, merge_sorted};
+use crate::bucket;
+use crate::kind::{LatestState, LatestValue, Rule};
+use crate::segment::{Cell, ChunkSource, Form, PackedChunk, Segment, SegmentKey, rows as packed_rows};
 use crate::series::SeriesTable;
 use statscache_plugin_sdk::MetricDescriptor;
 
@@ -44,12 +48,37 @@ fn counts(dimensions: &[&str], tiers: &str, events: &[(&[&str], Timestamp, i64)]
     for (number, tier) in view.descriptor.tiers.as_slice().iter().enumerate() {
         for (commit, ((_, time, n), series)) in events.iter().zip(&ids).enumerate() {
             let (partition, place) = bucket::locate(*time, tier.resolution);
-            let segment = Segment::pack(CountRule, [Cell { series: *series, place, state: *n }]);
             let segments = view.tiers[number].partitions.entry(partition).or_default();
-            segments.push((commit as u64, Arc::new(segment)));
+            segments.push(segment(CountRule, partition, commit, [Cell { series: *series, place, state: *n }]));
         }
     }
     view
+}
+
+/// A segment that is in memory.
+fn segment<R: Rule>(
+    rule: R,
+    partition: i64,
+    commit: usize,
+    cells: impl IntoIterator<Item = Cell<R::State>>,
+) -> Arc<Segment> {
+    let key = SegmentKey { ns: 1, metric: 0, tier: 0, partition, form: Form::Rows, commit: commit as u64 };
+    Arc::new(Segment::resident(key, packed_rows::pack(rule, cells).remove(0)))
+}
+
+/// All segments of these tests are in memory.
+struct NoChunks;
+
+impl ChunkSource for NoChunks {
+    fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
+        Err(ReadError::Gone(key, number))
+    }
+}
+
+static NOTHING_SEEN: Coverage = Coverage::new();
+
+fn from(now: Timestamp) -> From<'static> {
+    From { chunks: &NoChunks, coverage: &NOTHING_SEEN, now, horizon: now }
 }
 
 /// Rows as `seconds after T, labels joined, value`.
@@ -63,7 +92,7 @@ fn rows(answer: &Answer) -> Vec<(i64, String, i64)> {
 
 #[track_caller]
 fn check(view: &MetricView, query: &Query, expected: &[(i64, &str, i64)]) -> Answer {
-    let answer = run(view, query, NOW).expect("an answer");
+    let answer = run(view, query, from(NOW)).expect("an answer");
     let expected: Vec<_> = expected.iter().map(|(at, labels, n)| (*at, (*labels).to_owned(), *n)).collect();
     assert_eq!(rows(&answer), expected, "{query:?}");
     answer
@@ -123,7 +152,7 @@ fn the_step_decides_the_tier_and_the_range_where_there_is_none() {
     assert_eq!(check(&view, &range(secs(0), secs(500)), &[(1, "", 1), (61, "", 2)]).step, span("1s"));
     let coarse = counts(&[], "1m forever", &[]);
     for step in ["1s", "90s"] {
-        let error = run(&coarse, &with(step), NOW).expect_err("no tier makes up such steps");
+        let error = run(&coarse, &with(step), from(NOW)).expect_err("no tier makes up such steps");
         assert!(matches!(error, QueryError::Step { .. }), "{error}");
         assert!(error.to_string().contains("1m forever"), "{error}");
     }
@@ -164,7 +193,7 @@ fn steps_of_which_only_a_part_is_kept_are_not_shown() {
         (0, "30s", 1740, 30),
     ] {
         let query = Query { step: span(step), ..range(secs(0), secs(1800)) };
-        let answer = run(&view, &query, NOW.plus_micros(now)).expect("an answer");
+        let answer = run(&view, &query, from(NOW.plus_micros(now))).expect("an answer");
         assert_eq!(rows(&answer)[0], (first, String::new(), n), "{now} {step}");
         assert_eq!(answer.start, Some(secs(first)), "{now} {step}");
     }
@@ -173,11 +202,14 @@ fn steps_of_which_only_a_part_is_kept_are_not_shown() {
     assert_eq!(check(&view, &later, &[(1750, "", 10), (1760, "", 10)]).start, Some(secs(1750)));
     for end in [1000, 1735, 1740] {
         let earlier = Query { step: span("10s"), ..range(secs(0), secs(end)) };
-        let answer = check(&view, &earlier, &[]);
-        assert_eq!(answer.start, Some(answer.end), "up to {end}");
+        let error = run(&view, &earlier, from(NOW)).expect_err("no such steps are kept");
+        assert!(matches!(error, QueryError::NotKept { since, .. } if since == secs(1740)), "up to {end}: {error}");
+        // Whoever leaves the step open gets what there is.
+        let open = Query { step: None, ..earlier };
+        assert_eq!(run(&view, &open, from(NOW)).expect("an answer").rows.len(), usize::from(end == 1740) * 5);
     }
     let open = Query { end: Some(secs(1760)), ..Query::default() };
-    assert_eq!(run(&view, &open, NOW).expect("an answer").start, Some(secs(1735)));
+    assert_eq!(run(&view, &open, from(NOW)).expect("an answer").start, Some(secs(1735)));
 }
 
 fn labelled_view() -> MetricView {
@@ -286,15 +318,19 @@ fn open_ends_are_an_hour_up_to_now() {
 #[test]
 fn nothing_can_be_in_an_empty_range() {
     let count = counts(&[], ALL, &[]);
-    let latest = MetricView::empty(descriptor(Kind::Latest { n: 1 }, &[], ALL));
+    let latest = MetricView::empty(descriptor(Kind::Latest { n: 1, ttl: None }, &[], ALL));
     for view in [&count, &latest] {
         for end in [secs(0), secs(-1), Timestamp::from_micros(i64::MIN)] {
-            let error = run(view, &range(secs(0), end), NOW).expect_err("empty");
-            assert_eq!(error, QueryError::EmptyRange { start: secs(0), end });
+            let error = run(view, &range(secs(0), end), from(NOW)).expect_err("empty");
+            assert!(
+                matches!(error, QueryError::EmptyRange { start, end: at } if (start, at) == (secs(0), end)),
+                "{error}"
+            );
         }
-        run(view, &range(secs(0), secs(0).plus_micros(1)), NOW).expect("one microsecond is something");
+        run(view, &range(secs(0), secs(0).plus_micros(1)), from(NOW)).expect("one microsecond is something");
     }
-    let error = run(&count, &Query { start: Some(NOW.plus_micros(2)), ..Query::default() }, NOW).expect_err("empty");
+    let error =
+        run(&count, &Query { start: Some(NOW.plus_micros(2)), ..Query::default() }, from(NOW)).expect_err("empty");
     assert!(matches!(error, QueryError::EmptyRange { .. }));
 }
 
@@ -312,28 +348,39 @@ fn the_ends_of_time_are_only_times() {
                     for step in [None, span("1s"), span("10d")] {
                         let (start, end) = (start.map(Timestamp::from_micros), end.map(Timestamp::from_micros));
                         let query = Query { start, end, step, ..Query::default() };
-                        let _ = run(view, &query, Timestamp::from_micros(now));
+                        let _ = run(view, &query, from(Timestamp::from_micros(now)));
                     }
                 }
             }
         }
     }
     let all = Query { step: span("1h"), ..range(Timestamp::from_micros(i64::MIN), Timestamp::from_micros(i64::MAX)) };
-    let sum: i64 = rows(&run(&views[0], &all, NOW).expect("an answer")).iter().map(|(_, _, n)| n).sum();
+    let sum: i64 = rows(&run(&views[0], &all, from(NOW)).expect("an answer")).iter().map(|(_, _, n)| n).sum();
     assert!(sum >= ENDS.len() as i64 - 1, "the last microsecond of all is after every end: {sum}");
 }
 
 #[test]
 fn what_costs_too_much_is_refused_before_it_is_done() {
-    let mut view = counts(&[], "1s forever", &[(&[], secs(0), 1)]);
-    let segment = Arc::new(Segment::pack(CountRule, (0..200_000).map(|series| Cell { series, place: 0, state: 1 })));
-    let cells = segment.bytes_len() as u64 / 2;
+    // So many series that they are not looked up one by one.
+    let names: Vec<String> = (0..=1000).map(|n| n.to_string()).collect();
+    let sets: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
+    let events: Vec<(&[&str], Timestamp, i64)> = sets.iter().map(|set| (&set[..], secs(0), 1)).collect();
+    let mut view = counts(&["l"], "1s forever", &events);
     let (partition, _) = bucket::locate(secs(0), Resolution::SECOND);
+    let directory = packed_rows::pack(CountRule, (0..200_000).map(|series| Cell { series, place: 0, state: 1 }));
+    let key = SegmentKey { ns: 1, metric: 0, tier: 0, partition, form: Form::Columns, commit: 1 };
+    // None of its chunks is to be had: they are not asked for.
+    let segment = Arc::new(Segment::stored(key, directory.iter().map(PackedChunk::meta).collect()));
+    let cells = segment.cells();
     let enough = QUERY_CELLS_MAX / cells + 1;
-    view.tiers[0].partitions.insert(partition, (0..enough).map(|commit| (commit, segment.clone())).collect());
+    view.tiers[0].partitions.insert(partition, (0..enough).map(|_| segment.clone()).collect());
     let query = Query { step: span("1s"), ..range(secs(0), secs(1)) };
-    let error = run(&view, &query, NOW).expect_err("too much");
+    let error = run(&view, &query, from(NOW)).expect_err("too much");
     assert!(matches!(error, QueryError::TooExpensive { cells } if cells > QUERY_CELLS_MAX), "{error}");
+    // What it costs is what of it is wanted: chunks of other series are not read.
+    let one = Filter { dimension: 0, patterns: vec!["999".to_owned()] };
+    let error = run(&view, &Query { filters: vec![one], ..query }, from(NOW)).expect_err("there are no chunks");
+    assert!(matches!(error, QueryError::Stale), "{error}");
     // The same data costs nothing where it is not in the range.
     check(&view, &Query { step: span("1s"), ..range(secs(3600), secs(3601)) }, &[]);
 }
@@ -350,10 +397,10 @@ fn more_rows_than_the_memory_should_hold_are_refused() {
         (&latest, None, 3),
         (&latest, Some(vec![]), 2),
     ] {
-        let answer = run_bounded(view, &with(by.clone()), NOW, rows).expect("just enough");
+        let answer = run_bounded(view, &with(by.clone()), from(NOW), rows).expect("just enough");
         assert_eq!((answer.rows.len(), answer.truncated), (1, true), "{by:?}");
-        let error = run_bounded(view, &with(by.clone()), NOW, rows - 1).expect_err("one too many");
-        assert_eq!(error, QueryError::TooManyRows, "{by:?}");
+        let error = run_bounded(view, &with(by.clone()), from(NOW), rows - 1).expect_err("one too many");
+        assert!(matches!(error, QueryError::TooManyRows), "{by:?}: {error}");
         assert!(error.to_string().contains("`by`"), "{error}");
     }
 }
@@ -363,15 +410,16 @@ fn the_rows_chosen_are_the_first_of_all() {
     let names: Vec<String> = (0..20).map(|n| format!("{}", n * 7 % 20)).collect();
     let sets: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
     let events: Vec<(&[&str], Timestamp, i64)> =
-        (0..200).map(|n| (&sets[n % 20][..], secs(n as i64 / 40 * 60), n as i64 * 37 % 11)).collect();
+        (0..200).map(|n| (&sets[n % 20][..], secs(n as i64 / 40 * 60), n as i64 * 37 % 11 + 1)).collect();
     let view = counts(&["l"], "1m forever", &events);
     for by in [OrderBy::Time, OrderBy::Value, OrderBy::Label(0)] {
         for descending in [false, true] {
             let order = Order { by, descending };
-            let all = run(&view, &Query { order, ..range(secs(0), secs(600)) }, NOW).expect("an answer").rows;
+            let all = run(&view, &Query { order, ..range(secs(0), secs(600)) }, from(NOW)).expect("an answer").rows;
             assert_eq!(all.len(), 100);
             for limit in [0, 1, 2, 50, 99, 100, 101] {
-                let some = run(&view, &Query { order, limit, ..range(secs(0), secs(600)) }, NOW).expect("an answer");
+                let some =
+                    run(&view, &Query { order, limit, ..range(secs(0), secs(600)) }, from(NOW)).expect("an answer");
                 assert_eq!((&*some.rows, some.truncated), (&all[..limit.min(100)], limit < 100), "{order:?} {limit}");
             }
         }
@@ -379,8 +427,8 @@ fn the_rows_chosen_are_the_first_of_all() {
 }
 
 fn latest_view(values: &[(&str, i64, &str)]) -> MetricView {
-    let rule = LatestRule { n: 2 };
-    let mut view = MetricView::empty(descriptor(Kind::Latest { n: 2 }, &["url"], "1s forever"));
+    let rule = LatestRule { n: 2, ttl: None };
+    let mut view = MetricView::empty(descriptor(Kind::Latest { n: 2, ttl: None }, &["url"], "1s forever"));
     let mut series = BTreeMap::new();
     let sets: Vec<[&str; 1]> = values.iter().map(|(label, ..)| [*label]).collect();
     let sets: Vec<&[&str]> = sets.iter().map(|set| &set[..]).collect();
@@ -388,9 +436,9 @@ fn latest_view(values: &[(&str, i64, &str)]) -> MetricView {
         series.insert(*label, id);
     }
     let segments = values.iter().enumerate().map(|(commit, (label, at, id))| {
-        let state = vec![LatestValue { time: secs(*at), id: (*id).into(), json: format!("{at}") }];
-        let cell = Cell { series: series[label], place: 0, state };
-        (commit as u64, Arc::new(Segment::pack(rule, merge_sorted(rule, vec![cell]))))
+        let values = vec![LatestValue { time: secs(*at), id: (*id).into(), json: format!("{at}") }];
+        let state = LatestState { removed: None, values };
+        segment(rule, 0, commit, [Cell { series: series[label], place: 0, state }])
     });
     let segments: Vec<_> = segments.collect();
     if !segments.is_empty() {
@@ -403,7 +451,7 @@ fn latest_view(values: &[(&str, i64, &str)]) -> MetricView {
 fn latest_values_are_the_newest_of_each_group() {
     let view = latest_view(&[("a", 1, "i"), ("a", 3, "j"), ("a", 2, "k"), ("b", 9, "l"), ("c", 9, "m")]);
     let check = |query: &Query, expected: &[(&str, i64, &str)]| {
-        let answer = run(&view, query, NOW).expect("an answer");
+        let answer = run(&view, query, from(NOW)).expect("an answer");
         let found: Vec<_> = answer
             .rows
             .iter()
@@ -427,6 +475,6 @@ fn latest_values_are_the_newest_of_each_group() {
     check(&Query { by: Some(vec![]), ..range(secs(0), secs(9)) }, &[("", 2, "k"), ("", 3, "j")]);
     let newest = Query { order: Order { by: OrderBy::Time, descending: true }, limit: 1, ..Query::default() };
     assert!(check(&newest, &[("b", 9, "l")]).truncated);
-    let error = run(&view, &Query { step: span("1m"), ..Query::default() }, NOW).expect_err("no buckets");
-    assert_eq!(error, QueryError::NoBuckets);
+    let error = run(&view, &Query { step: span("1m"), ..Query::default() }, from(NOW)).expect_err("no buckets");
+    assert!(matches!(error, QueryError::NoBuckets), "{error}");
 }

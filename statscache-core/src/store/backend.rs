@@ -44,6 +44,9 @@ pub trait Backend: Send + Sync {
     /// Makes everything applied so far durable.
     fn sync(&self) -> Result<(), BackendError>;
 
+    /// The value of this row.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError>;
+
     /// Visits rows whose key starts with the prefix, in order, until `visit` says false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), BackendError>;
 
@@ -104,6 +107,10 @@ impl Backend for MemoryBackend {
             }
         }
         Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        Ok(self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
     }
 
     fn disk_bytes(&self) -> u64 {

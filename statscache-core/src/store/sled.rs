@@ -7,7 +7,12 @@
 //! 4. On creation, its `conf` and its directory are synced: without, a power cut loses both.
 //! 5. Never `flush_async`, which can deadlock; one tree, because a batch is atomic per tree.
 //! 6. Batches are bounded by whoever builds them ([`crate::limits::STORE_BATCH_ROWS_MAX`]); it
-//!    blocks readers while one is applied, so nobody reads it but at start.
+//!    blocks readers while one is applied, so what is asked for often is kept above it.
+//! 7. A leaf of more than 128 KiB becomes a file of its own in `blobs`, and many of those are never
+//!    removed. A leaf has up to 16 rows, so values are kept below 7 KiB: larger ones are cut into
+//!    rows of their own (`parts.rs`).
+
+mod parts;
 
 use std::{
     fs::{self, File},
@@ -19,7 +24,8 @@ use std::{
 
 use super::backend::{Backend, BackendError, Row};
 
-const CACHE_BYTES: u64 = 64 << 20;
+/// Chunks that are asked for are cached above it.
+const CACHE_BYTES: u64 = 32 << 20;
 const FLUSH_MS: u64 = 500;
 /// sled's threads let go of its lock a moment after the last handle is dropped, and so does a
 /// process that is about to end: worth another second.
@@ -53,6 +59,39 @@ impl SledBackend {
             sync_creation(path).map_err(io)?;
         }
         Ok(Self { path: path.to_owned(), db, file })
+    }
+}
+
+impl SledBackend {
+    /// Writes or removes one row, whatever its size, and what a longer value before it has left.
+    fn put(&self, key: &[u8], value: Option<&[u8]>, batch: &mut sled::Batch) -> Result<(), BackendError> {
+        let before = self.db.get(key).map_err(engine)?.and_then(|value| parts::count(&value)).unwrap_or(0);
+        let mut after = 0;
+        match value {
+            Some(value) if value.len() > parts::BYTES_MAX => {
+                for part in value.chunks(parts::BYTES_MAX) {
+                    batch.insert(parts::key(key, after), part);
+                    after += 1;
+                }
+                batch.insert(key, parts::head(after));
+            }
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
+        }
+        (after..before).for_each(|number| batch.remove(parts::key(key, number)));
+        Ok(())
+    }
+
+    /// The value of a row, put together if it is in parts. `None` if one of them is not there: the row
+    /// is being removed.
+    fn whole(&self, key: &[u8], value: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        let Some(count) = parts::count(value) else { return Ok(Some(value.to_vec())) };
+        let mut whole = Vec::new();
+        for number in 0..count {
+            let Some(part) = self.db.get(parts::key(key, number)).map_err(engine)? else { return Ok(None) };
+            whole.extend_from_slice(&part);
+        }
+        Ok(Some(whole))
     }
 }
 
@@ -105,10 +144,7 @@ impl Backend for SledBackend {
     fn apply(&self, rows: &[Row]) -> Result<(), BackendError> {
         let mut batch = sled::Batch::default();
         for (key, value) in rows {
-            match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
-            }
+            self.put(key, value.as_deref(), &mut batch)?;
         }
         self.db.apply_batch(batch).map_err(engine)?;
         for _ in 0..rows.len() / 64 + 1 {
@@ -122,10 +158,22 @@ impl Backend for SledBackend {
         self.file.sync_data().map_err(|source| BackendError::Io { path: self.path.join("db"), source })
     }
 
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        match self.db.get(key).map_err(engine)? {
+            Some(value) => self.whole(key, &value),
+            None => Ok(None),
+        }
+    }
+
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), BackendError> {
         for row in self.db.scan_prefix(prefix) {
             let (key, value) = row.map_err(engine)?;
-            if !visit(&key, &value) {
+            let go_on = match parts::count(&value) {
+                _ if parts::is_part(&key) => true,
+                Some(_) => visit(&key, &self.whole(&key, &value)?.unwrap_or_default()),
+                None => visit(&key, &value),
+            };
+            if !go_on {
                 break;
             }
         }

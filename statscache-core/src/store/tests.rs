@@ -1,11 +1,14 @@
 //! What is committed is there again: the same segments, the same answers. What is damaged is
 //! refused by name.
 
+mod migration;
+
 use super::backend::Row;
 use super::*;
+use crate::coverage::Seen;
 use crate::kind::CountRule;
-use crate::query::{self, Query};
-use crate::segment::Cell;
+use crate::query::{self, From, Query};
+use crate::segment::{All, Cell, rows};
 use crate::series::SeriesTable;
 use crate::view::MetricView;
 use statscache_plugin_sdk::{Kind, Tiers};
@@ -26,18 +29,18 @@ fn record(instance: &str) -> NamespaceRecord {
         instance: instance.to_owned(),
         plugin: "p".to_owned(),
         fingerprint: "1".to_owned(),
-        metrics: vec![descriptor("a", Kind::Count, &["x"]), descriptor("b", Kind::Latest { n: 2 }, &[])],
+        metrics: vec![descriptor("a", Kind::Count, &["x"]), descriptor("b", Kind::Latest { n: 2, ttl: None }, &[])],
     }
 }
 
-fn segment(cells: impl IntoIterator<Item = (u32, u32, i64)>) -> Segment {
-    Segment::pack(CountRule, cells.into_iter().map(|(series, place, state)| Cell { series, place, state }))
+fn packed(cells: impl IntoIterator<Item = (u32, u32, i64)>) -> Vec<PackedChunk> {
+    rows::pack(CountRule, cells.into_iter().map(|(series, place, state)| Cell { series, place, state }))
 }
 
 const NOW: Timestamp = Timestamp::from_secs(1_600_000_000);
 
 fn key(ns: NamespaceId, tier: u8, partition: i64, commit: u64) -> SegmentKey {
-    SegmentKey { ns, metric: 0, tier, partition, commit }
+    SegmentKey { ns, metric: 0, tier, partition, form: Form::Rows, commit }
 }
 
 /// Two namespaces with cursors, label sets and segments, one of several chunks.
@@ -56,59 +59,104 @@ fn sample() -> (Batch, Vec<SegmentKey>) {
             batch.put_series(ns, 0, &table.take_new().expect("new"));
         }
         for (tier, partition, commit) in [(0, -1, 3), (0, 0, 4), (0, 3_125_000, 300), (3, 36, 2), (3, 36, 256)] {
-            let large = segment((0..12_000).flat_map(|series| [(series, 1, 1 << 30), (series, 511, -1)]));
-            let small = segment([(5, 0, 7)]);
-            let segment = if commit == 300 { large } else { small };
+            let large = packed((0..12_000).flat_map(|series| [(series, 1, 1 << 30), (series, 511, -1)]));
+            let small = packed([(5, 0, 7)]);
+            let chunks = if commit == 300 { large } else { small };
             keys.push(key(ns, tier, partition, commit));
-            batch.put_segment(keys[keys.len() - 1], &segment);
+            batch.put_segment(keys[keys.len() - 1], chunks);
         }
     }
     (batch, keys)
 }
 
+/// Cells of one segment of counts.
+fn cells(store: &Store, segment: &Segment) -> Result<Vec<(u32, u32, i64)>, ReadError> {
+    struct Uncached<'s>(&'s Store);
+    impl crate::segment::ChunkSource for Uncached<'_> {
+        fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
+            self.0.chunk(key, number)
+        }
+    }
+    let mut cells = Vec::new();
+    segment.for_each(CountRule, &Uncached(store), &All, |cell| cells.push((cell.series, cell.place, cell.state)))?;
+    Ok(cells)
+}
+
+fn keys_of(namespace: &Namespace) -> Vec<SegmentKey> {
+    namespace.segments[0].iter().map(|segment| segment.key()).collect()
+}
+
+/// Rows of several answers, through a cache of almost nothing.
+fn answer(store: Store, view: &MetricView, query: &Query) -> (query::Answer, Chunks) {
+    let chunks = Chunks::new(Arc::new(store), 1);
+    let from = From { chunks: &chunks, coverage: &Coverage::new(), now: NOW, horizon: NOW };
+    (query::run(view, query, from).expect("an answer"), chunks)
+}
+
 fn check_reopens(open: impl Fn() -> Box<dyn Backend>) {
-    let (store, namespaces) = Store::open(open()).expect("it opens");
-    assert!(namespaces.is_empty());
-    let (batch, keys) = sample();
+    let (store, contents) = Store::open(open()).expect("it opens");
+    assert!(contents.namespaces.is_empty() && contents.coverage.is_empty() && contents.garbage.is_empty());
+    let (mut batch, keys) = sample();
+    let mut coverage = Coverage::new();
+    coverage.add(NOW, NOW.plus_micros(5), Seen::Whole);
+    batch.put_coverage(&coverage);
+    let mut reading = Reading::new(NOW);
+    reading.advance(NOW.plus_micros(9));
+    batch.put_reading(1, &reading);
     assert!(batch.bytes_len() > 100_000 && batch.len() > 30, "some segment has several chunks");
     store.apply(&batch).expect("it writes");
     store.sync().expect("it syncs");
     assert!(store.disk_bytes() > 0);
     let read = || Store::open(open()).expect("it opens");
     drop(store);
-    let (store, mut namespaces) = read();
-    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1, 7]);
-    let stored: Vec<SegmentKey> =
-        namespaces.values().flat_map(|namespace| namespace.segments[0].keys().copied()).collect();
+    let (store, mut contents) = read();
+    assert_eq!(contents.namespaces.keys().copied().collect::<Vec<_>>(), [1, 7]);
+    let stored: Vec<SegmentKey> = contents.namespaces.values().flat_map(keys_of).collect();
     assert_eq!(stored, keys, "in order of time, then commits, also before 1970 and across 255");
-    let first = &namespaces[&1];
+    assert_eq!((&contents.coverage, &contents.garbage[..]), (&coverage, &[][..]));
+    let first = &contents.namespaces[&1];
     assert_eq!((first.record.clone(), first.cursor.next, first.cursor.missed), (record("one"), 10, 3));
+    assert_eq!((first.reading.as_ref(), contents.namespaces[&7].reading.as_ref()), (Some(&reading), None));
     assert_eq!(first.last_commit(), Some(300));
-    assert!(first.segments[0][&keys[2]].chunks().len() > 2);
-    assert_eq!(*first.segments[0][&keys[0]], segment([(5, 0, 7)]));
-    let views = MetricView::restore(namespaces.remove(&1).expect("it is there")).expect("sound");
+    let (small, large) = (&first.segments[0][0], &first.segments[0][2]);
+    assert!(large.chunks().len() > 2 && large.resident_bytes().is_none(), "its chunks stay on disk");
+    assert!(small.resident_bytes().is_some(), "what is small is in memory");
+    assert_eq!(cells(&store, small).expect("sound"), [(5, 0, 7)]);
+    let large_cells: Vec<_> = (0..12_000).flat_map(|series| [(series, 1, 1 << 30), (series, 511, -1)]).collect();
+    assert_eq!(cells(&store, large).expect("sound"), large_cells);
+    let views = MetricView::restore(contents.namespaces.remove(&1).expect("it is there")).expect("sound");
     assert_eq!((views[0].series_count, views[0].version, views[1].series_count), (12_000, 300, 0));
     let day = Query { start: Some(Timestamp::from_secs(36 * 512 * 86_400)), end: Some(NOW), ..Query::default() };
-    let before = query::run(&views[0], &day, NOW).expect("an answer");
+    let (before, chunks) = answer(store, &views[0], &day);
     assert_eq!(before.rows.len(), 1);
-    drop(store);
+    drop(chunks);
 
     // A segment replaced by another, and everything of one namespace removed.
-    let (store, namespaces) = read();
+    let (store, contents) = read();
     let mut batch = Batch::default();
-    batch.remove_segment(keys[2], &namespaces[&1].segments[0][&keys[2]]);
-    batch.put_segment(key(1, 0, 3_125_000, 301), &segment([(1, 1, 1)]));
+    let large = contents.namespaces[&1].segments[0][2].clone();
+    let garbage = batch.remove_segment(&large).expect("it had chunks of its own");
+    batch.put_segment(key(1, 0, 3_125_000, 301), packed([(1, 1, 1)]));
     store.apply(&batch).expect("it writes");
     store.remove_namespace(7).expect("it removes");
     store.sync().expect("it syncs");
     drop(store);
-    let (_store, mut namespaces) = read();
-    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1]);
-    let first = namespaces.remove(&1).expect("it is there");
-    let commits: Vec<u64> = first.segments[0].keys().map(|key| key.commit).collect();
-    assert_eq!(commits, [3, 4, 301, 2, 256], "every chunk of the old segment is gone");
+    let (store, mut contents) = read();
+    assert_eq!(contents.namespaces.keys().copied().collect::<Vec<_>>(), [1]);
+    let first = contents.namespaces.remove(&1).expect("it is there");
+    let commits: Vec<u64> = keys_of(&first).iter().map(|key| key.commit).collect();
+    assert_eq!(commits, [3, 4, 301, 2, 256], "the old segment is gone");
+    assert_eq!(contents.garbage, [garbage]);
+    assert_eq!(cells(&store, &large).expect("who still has it may read on"), large_cells);
+    let mut batch = Batch::default();
+    batch.remove_chunks(garbage.key, 0..garbage.chunks);
+    batch.remove_garbage(garbage.key);
+    store.apply(&batch).expect("it writes");
+    assert!(matches!(cells(&store, &large), Err(ReadError::Gone(key, 0)) if key == keys[2]), "until it is swept");
+    store.scan(b"D", &mut |key, _| panic!("{} is left", keys::describe(key))).expect("it reads");
+    store.scan(b"G", &mut |key, _| panic!("{} is left", keys::describe(key))).expect("it reads");
     let views = MetricView::restore(first).expect("sound");
-    assert_eq!(query::run(&views[0], &day, NOW), Ok(before));
+    assert_eq!(answer(store, &views[0], &day).0, before);
 }
 
 #[test]
@@ -146,6 +194,7 @@ fn a_damaged_row_is_refused_by_name_whichever_it_is() {
     let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
     store.apply(&sample().0).expect("it writes");
     let rows = all(&backend);
+    let mut chunks_seen = 0;
     for (number, (key, _)) in rows.iter().enumerate() {
         let damaged = rows.iter().enumerate().map(|(position, (key, value))| {
             let mut value = value.clone();
@@ -155,29 +204,43 @@ fn a_damaged_row_is_refused_by_name_whichever_it_is() {
             }
             (key.clone(), Some(value))
         });
-        let error = Store::open(Box::new(of(damaged))).err().expect("refused");
+        let opened = Store::open(Box::new(of(damaged)));
+        if key[0] == b'D' {
+            // Chunks are not read before somebody wants them; then it is the chunk that is named.
+            let (store, contents) = opened.expect("chunks are not read");
+            let (segment, number) = keys::read_chunk(key).expect("a key");
+            let namespace = &contents.namespaces[&segment.ns];
+            let owner = namespace.segments[0].iter().find(|owner| owner.key() == segment).expect("it is there");
+            let error = cells(&store, owner).expect_err("damaged");
+            assert!(matches!(error, ReadError::Damaged(of, at, _) if (of, at) == (segment, number)), "{error}");
+            chunks_seen += 1;
+            continue;
+        }
+        let error = opened.err().expect("refused");
         match &error {
             StoreError::Damaged { key: named, .. } => assert_eq!(*named, keys::describe(key)),
             other => panic!("row {key:?}: {other:?}"),
         }
         assert!(error.to_string().contains("restore a backup"), "{error}");
     }
-    let error = StoreError::Damaged { key: keys::describe(&rows[0].0), source: Corrupt("x") };
-    assert!(
-        error.to_string().starts_with("row SegmentKey { ns: 1, metric: 0, tier: 0, partition: -1, commit: 3 } chunk 0"),
-        "{error}"
-    );
+    assert!(chunks_seen > 4, "{chunks_seen}");
+    let index = keys::index(key(1, 0, -1, 3));
+    let error = StoreError::Damaged { key: keys::describe(&index), source: Corrupt("x") };
+    let expected = "row index of SegmentKey { ns: 1, metric: 0, tier: 0, partition: -1, form: Rows, commit: 3 }";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }
 
 #[test]
-fn a_chunk_that_is_missing_before_the_last_is_damage() {
+fn a_chunk_that_is_missing_is_noticed_by_who_reads_it() {
     let backend = MemoryBackend::default();
     let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
     store.apply(&sample().0).expect("it writes");
     let missing = keys::chunk(key(1, 0, 3_125_000, 300), 1);
     let rest = all(&backend).into_iter().filter(|(key, _)| *key != missing).map(|(key, value)| (key, Some(value)));
-    let error = Store::open(Box::new(of(rest))).err().expect("refused");
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    let (store, contents) = Store::open(Box::new(of(rest))).expect("chunks are not read");
+    let error = cells(&store, &contents.namespaces[&1].segments[0][2]).expect_err("it is not there");
+    assert!(matches!(error, ReadError::Gone(_, 1)), "{error}");
+    assert_eq!(cells(&store, &contents.namespaces[&7].segments[0][2]).expect("another is whole").len(), 24_000);
 }
 
 #[test]
@@ -213,7 +276,7 @@ fn a_namespace_without_cursor_is_half_removed() {
     let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
     store.apply(&batch).expect("it writes");
     backend.apply(&[(keys::cursor(7), None)]).expect("memory");
-    let (_, namespaces) = Store::open(Box::new(backend.clone())).expect("it opens");
-    assert_eq!(namespaces.keys().copied().collect::<Vec<_>>(), [1]);
+    let (_, contents) = Store::open(Box::new(backend.clone())).expect("it opens");
+    assert_eq!(contents.namespaces.keys().copied().collect::<Vec<_>>(), [1]);
     assert!(all(&backend).iter().all(|(key, _)| key.get(1..5) != Some(&7_u32.to_be_bytes()[..])), "its rest is gone");
 }

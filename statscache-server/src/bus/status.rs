@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use statscache_plugin_sdk::Timestamp;
+
 use super::{Endpoint, QueueStats, Rejects};
 
 /// Longest error text kept.
@@ -173,9 +175,21 @@ impl EndpointStatus {
     pub fn disconnects(&self) -> u64 {
         self.disconnects.load(Ordering::Relaxed)
     }
+    /// Publishers connected now.
+    pub fn peers(&self) -> u64 {
+        self.peers.load(Ordering::Relaxed)
+    }
     /// Whether a publisher is connected: coverage counts as seen only then.
     pub fn is_connected(&self) -> bool {
-        self.peers.load(Ordering::Relaxed) > 0
+        self.peers() > 0
+    }
+    /// Since when a publisher has been connected without a break.
+    pub fn connected_since(&self) -> Option<Timestamp> {
+        time(&self.connected_since_us)
+    }
+    /// When the last message came.
+    pub fn last_message(&self) -> Option<Timestamp> {
+        time(&self.last_message_us)
     }
     /// Why the last connection or attempt ended.
     pub fn last_error(&self) -> Option<String> {
@@ -186,14 +200,13 @@ impl EndpointStatus {
     pub fn snapshot(&self) -> EndpointSnapshot {
         let text = self.with_text(|text| text.clone());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let time = |time: &AtomicI64| Some(time.load(Ordering::Relaxed)).filter(|&at| at != 0);
         EndpointSnapshot {
             endpoint: self.endpoint.clone(),
             client: self.client,
             state: self.state(),
-            connected_since_us: time(&self.connected_since_us),
-            last_message_us: time(&self.last_message_us),
-            peers: count(&self.peers),
+            connected_since_us: self.connected_since().map(Timestamp::micros),
+            last_message_us: self.last_message().map(Timestamp::micros),
+            peers: self.peers(),
             messages: count(&self.messages),
             bytes: count(&self.bytes),
             attempts: count(&self.attempts),
@@ -264,6 +277,11 @@ impl EndpointStatus {
     pub(super) fn set_local_address(&self, address: String) {
         self.with_text(|text| text.local_address = Some(address));
     }
+}
+
+/// 0 stands for never.
+fn time(micros: &AtomicI64) -> Option<Timestamp> {
+    Some(micros.load(Ordering::Relaxed)).filter(|&at| at != 0).map(Timestamp::from_micros)
 }
 
 /// Everything there is to show about the bus.

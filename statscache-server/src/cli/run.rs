@@ -42,7 +42,8 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
     })
 }
 
-fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The configuration that was given, or the one that is there.
+pub(super) fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }

@@ -132,13 +132,23 @@ fn plugins(table: &mut Table<'_, '_>, dir: &Path) -> PluginsConfig {
 
 fn limits(table: &mut Table<'_, '_>) -> LimitsConfig {
     let default = LimitsConfig::default();
-    LimitsConfig {
+    let config = LimitsConfig {
         series_per_metric_max: table.count("series_per_metric", default.series_per_metric_max, 1..=100_000_000),
         label_bytes_max: table.memory("label_bytes", default.label_bytes_max, 16..=64 * KIB),
         value_bytes_max: table.memory("value_bytes", default.value_bytes_max, 16..=16 * MIB),
+        metrics_max: table.count("metrics", default.metrics_max, 1..=100_000),
+        event_ahead_max: table.span("event_ahead", default.event_ahead_max, seconds(1, 366 * 86_400)),
+        memory_bytes_max: table.memory("memory", default.memory_bytes_max, 32 * MIB..=1024 * GIB),
+        cache_bytes_max: table.memory("cache", default.cache_bytes_max, MIB..=512 * GIB),
         query_rows_max: table.count("query_rows", default.query_rows_max, 1..=10_000_000),
         connections_max: table.count("connections", default.connections_max, 1..=1_000_000),
+    };
+    if config.memory_bytes_max < 2 * config.cache_bytes_max {
+        let key = if table.has("memory") { "memory" } else { "cache" };
+        let (cache, all) = (show_size(config.cache_bytes_max as u64), show_size(config.memory_bytes_max as u64));
+        table.complain(key, &format!("memory ({all}) must be at least twice cache ({cache}), which is part of it"));
     }
+    config
 }
 
 fn log(table: &mut Table<'_, '_>) -> LogConfig {

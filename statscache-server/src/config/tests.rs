@@ -115,8 +115,13 @@ fn ranges_are_as_documented_in_docs_and_sample_from_both_sides() {
             let number = parse_bound(bound).expect("a bound");
             let file = |value: i128| {
                 let value = if parse_duration(bound).is_some() { format!("\"{value}ms\"") } else { value.to_string() };
-                // The largest segment does not go with the default of max_bytes.
-                let roomy = if option == "journal.segment" { "max_bytes = \"1TiB\"\n" } else { "" };
+                // Not every bound goes with the defaults of the other options.
+                let roomy = match option.as_str() {
+                    "journal.segment" => "max_bytes = \"1TiB\"\n",
+                    "limits.memory" => "cache = \"16MiB\"\n",
+                    "limits.cache" => "memory = \"1TiB\"\n",
+                    _ => "",
+                };
                 format!("[{table}]\n{roomy}{key} = {value}\n")
             };
             Config::parse(&file(number), "c.toml").unwrap_or_else(|error| panic!("{error}"));
@@ -125,7 +130,7 @@ fn ranges_are_as_documented_in_docs_and_sample_from_both_sides() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 30, "bounds checked");
+    assert_eq!(checked, 38, "bounds checked");
 }
 
 /// What the sample says about an option; the name alone must be enough to find it.
@@ -185,6 +190,10 @@ fn every_option_reaches_its_field() {
         series_per_metric = 11
         label_bytes = 12_0
         value_bytes = "13 kB"
+        metrics = 12
+        event_ahead = "2h"
+        memory = "512MiB"
+        cache = "16MiB"
         query_rows = 0xe
         connections = 15
         [log]
@@ -236,20 +245,24 @@ fn every_option_reaches_its_field() {
             series_per_metric_max: 11,
             label_bytes_max: 120,
             value_bytes_max: 13_000,
+            metrics_max: 12,
+            event_ahead_max: Duration::from_secs(7200),
+            memory_bytes_max: 512 << 20,
+            cache_bytes_max: 16 << 20,
             query_rows_max: 14,
             connections_max: 15,
         },
         log: LogConfig { level: LogLevel::Trace },
         instances: vec![
-            instance("volume", "volume", true, serde_json::json!({}), 36),
+            instance("volume", "volume", true, serde_json::json!({}), 40),
             instance(
                 "volume",
                 "volume-2",
                 false,
                 serde_json::json!({"topics": ["a.#"], "n": u64::MAX, "deep": {"x": -1.5, "y": true}}),
-                38,
+                42,
             ),
-            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 43),
+            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 47),
         ],
     };
     assert_eq!(Config::parse(text, "/etc/sc/c.toml").expect("all options"), expect);

@@ -14,7 +14,10 @@ use serde_json::Value as Json;
 use statscache_core::engine::{Failure, Processor};
 use statscache_plugin_sdk::{
     Declaration, Label, Manifest, Message, PluginError, Timestamp,
-    abi::{ABI1_UPDATE_SIZE, AbiBytes, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_SET},
+    abi::{
+        ABI1_UPDATE_SIZE, AbiBytes, AbiPlugin, AbiSink, AbiStatus, AbiUpdate, AbiUpdates, TAG_ADD, TAG_HIT, TAG_INSERT,
+        TAG_OBSERVE, TAG_REMOVE, TAG_SET,
+    },
     host::{Sink, Value},
 };
 
@@ -196,6 +199,17 @@ fn forward(update: &AbiUpdate, sink: &mut dyn Sink) -> Result<(), &'static str> 
     let value = match update.tag {
         TAG_ADD => Value::Add(update.number),
         TAG_SET => Value::Set(json(text(update.text)?)?),
+        TAG_OBSERVE => Value::Observe(f64::from_bits(update.number.cast_unsigned())),
+        TAG_INSERT => Value::Insert(text(update.text)?.ok_or("it inserts a member and gives none")?),
+        TAG_HIT => {
+            let key = text(update.text)?.ok_or("it gives a weight and no key")?;
+            match u64::try_from(update.number) {
+                Ok(0) => return Ok(()),
+                Ok(weight) => Value::Hit(key, weight),
+                Err(_) => return Err("it gives a key a weight that is negative"),
+            }
+        }
+        TAG_REMOVE => Value::Remove,
         _ => return Err("it makes an update with a tag that this version does not know"),
     };
     sink.update(update.metric, labels, Timestamp::from_micros(update.time), value);
@@ -223,89 +237,4 @@ fn json(text: Option<&str>) -> Result<&str, &'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicIsize, Ordering};
-
-    use super::*;
-
-    /// Instances that exist.
-    static ALIVE: AtomicIsize = AtomicIsize::new(0);
-
-    unsafe extern "C" fn manifest(_: *const AbiSink) -> AbiStatus {
-        AbiStatus::FAILED
-    }
-
-    const DECLARATION: &[u8] = br#"{"metrics": [{"name": "n", "kind": {"type": "count"}, "dimensions": [],
-        "unit": "", "description": "", "tiers": "1d forever"}]}"#;
-
-    /// Creates an instance, and answers as the configuration says.
-    unsafe extern "C" fn create(config: AbiBytes, instance: *mut *mut c_void, out: *const AbiSink) -> AbiStatus {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller promises the place, the text and the sink.
-        let (config, out) = unsafe {
-            *instance = ptr::dangling_mut::<u64>().cast();
-            (slice::from_raw_parts(config.ptr, config.len), *out)
-        };
-        let text = match config {
-            b"\"good\"" => DECLARATION.to_vec(),
-            b"\"long\"" => vec![b' '; ANSWER_BYTES_MAX + 1],
-            b"\"binary\"" => vec![0xff; 10],
-            b"\"half\"" => b"{\"metrics\": [".to_vec(),
-            _ => return AbiStatus::OK,
-        };
-        // SAFETY: the caller promises that its callback takes its context, and copies the text.
-        unsafe { (out.write)(out.context, AbiBytes { ptr: text.as_ptr(), len: text.len() }) };
-        AbiStatus::OK
-    }
-
-    unsafe extern "C" fn process(
-        _: *const c_void,
-        _: *const statscache_plugin_sdk::abi::AbiMessage,
-        _: *const AbiUpdates,
-        _: *const AbiSink,
-    ) -> AbiStatus {
-        AbiStatus::FAILED
-    }
-
-    unsafe extern "C" fn destroy(_: *mut c_void) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    static TABLE: AbiPlugin = AbiPlugin {
-        size: mem::size_of::<AbiPlugin>() as u32,
-        state_version: 1,
-        id: AbiBytes::new("fake"),
-        version: AbiBytes::new("1"),
-        manifest,
-        create,
-        process,
-        destroy,
-    };
-
-    #[test]
-    fn an_instance_is_destroyed_whatever_its_declaration_is() {
-        let manifest = serde_json::json!({"summary": "fake", "description": "", "config_schema": {}});
-        let plugin = LoadedPlugin {
-            id: "fake".to_owned(),
-            version: "1".to_owned(),
-            state_version: 1,
-            manifest: serde_json::from_value(manifest).expect("a manifest"),
-            origin: String::new(),
-            table: &TABLE,
-        };
-        for (config, words) in [
-            ("long", "more than 4 MiB"),
-            ("binary", "not UTF-8"),
-            ("half", "not as the ABI asks"),
-            ("none", "says nothing"),
-        ] {
-            let error = plugin.create(&config.into()).map(|_| ()).expect_err(config);
-            assert!(error.to_string().contains(words), "{config}: {error}");
-            assert_eq!(ALIVE.load(Ordering::Relaxed), 0, "{config}");
-        }
-        let good = plugin.create(&"good".into()).expect("a declaration");
-        assert_eq!(ALIVE.load(Ordering::Relaxed), 1);
-        drop(good);
-        assert_eq!(ALIVE.load(Ordering::Relaxed), 0);
-    }
-}
+mod tests;

@@ -7,16 +7,20 @@ use axum::{
     extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
 };
-use schemars::{JsonSchema, Schema, json_schema};
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::value::RawValue;
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
 use statscache_core::{
-    query::{self, Answer, Query, QueryError, Row, RowValue},
+    query::{self, Answer, Query, QueryError},
     view::{InstanceView, MetricView, View},
 };
-use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution, Timestamp};
+use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
 
-use super::{AppState, params, problem::Problem, time, urlquery};
+use super::{
+    AppState, params,
+    problem::Problem,
+    rows::{Column, RowDto, columns, row_schema},
+    time, urlquery,
+};
 
 /// Values of a metric: rows are flat objects with one entry for each column.
 #[derive(Serialize, JsonSchema)]
@@ -39,11 +43,25 @@ pub(super) struct MetricAnswer {
     unit: String,
     /// Whether `limit` cut rows off.
     truncated: bool,
+    /// How much of the bus was seen in the range, in whole steps, those alike as one: with nothing in a complete
+    /// step there was nothing, in a missing one nobody knows. Null for latest values.
+    coverage: Option<Vec<CoverageDto>>,
     /// Columns of the rows.
     columns: Vec<Column>,
     /// The rows.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
     rows: Vec<RowDto>,
+}
+
+/// What was seen of some steps.
+#[derive(Serialize, JsonSchema)]
+struct CoverageDto {
+    /// Start of the first of them.
+    start: String,
+    /// End of the last of them, exclusive.
+    end: String,
+    /// `complete`: all of them; `partial`: of each a part; `missing`: nothing.
+    coverage: &'static str,
 }
 
 /// How far the plugin has got.
@@ -61,40 +79,6 @@ impl Watermark {
     }
 }
 
-/// A column.
-#[derive(Clone, Serialize, JsonSchema)]
-pub(super) struct Column {
-    /// Key in the rows.
-    name: String,
-    /// `time` (RFC 3339), `string`, `integer` or `json` (any value).
-    r#type: &'static str,
-}
-
-struct RowDto {
-    names: Arc<[String]>,
-    row: Row,
-}
-
-impl Serialize for RowDto {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("time", &time::rfc3339(self.row.time))?;
-        for (name, label) in self.names.iter().zip(self.row.labels.iter()) {
-            map.serialize_entry(name, label)?;
-        }
-        match &self.row.value {
-            RowValue::Number(n) => map.serialize_entry("value", n)?,
-            RowValue::Latest { json, id } => {
-                // What is stored was checked to be JSON when it came in.
-                let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
-                map.serialize_entry("value", value)?;
-                map.serialize_entry("id", id)?;
-            }
-        }
-        map.end()
-    }
-}
-
 pub(super) async fn values(
     State(state): State<AppState>,
     Path((id, name)): Path<(String, String)>,
@@ -107,13 +91,31 @@ pub(super) async fn values(
     // dropped with its connection and holds no view, and not among tokio's blocking tasks, which
     // nobody can call off.
     let turn = state.queries.turn().await?;
-    let Question { view, instance, metric, query, now } = Question::read(&state, &id, &name, &parameters)?;
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let answer = query::run(&metric, &query, now).map_err(problem)?;
-        Ok(Json(to_dto(&view, &instance, &metric, answer)).into_response())
+        let question = || Question::read(&state, &id, &name, &parameters);
+        Ok(Json(answer(question)?).into_response())
     });
     answered.await.map_err(|_| Problem::internal())?
+}
+
+/// How often a question is put to a newer view. One is enough, unless a query takes longer than a minute.
+const VIEWS_MAX: usize = 3;
+
+fn answer(question: impl Fn() -> Result<Question, Problem>) -> Result<MetricAnswer, Problem> {
+    for _ in 0..VIEWS_MAX {
+        let Question { view, instance, metric, query, now } = question()?;
+        let coverage = instance.reading.seen_by(&view.coverage);
+        let horizon = view.horizon.min(now);
+        let from = query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon };
+        match query::run(&metric, &query, from) {
+            Ok(answer) => return Ok(to_dto(&view, &instance, &metric, &query, answer)),
+            Err(QueryError::Stale) => {}
+            Err(error) => return Err(problem(error)),
+        }
+    }
+    tracing::error!("a query failed: part of the state is not there; `statscache store check` tells what");
+    Err(Problem::internal())
 }
 
 /// A question, with what answers it at this moment.
@@ -151,17 +153,31 @@ fn problem(error: QueryError) -> Problem {
             Problem::parameter("step", Some(&step.to_string()), allowed)
         }
         QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
+        QueryError::NoPath => Problem::parameter("rollup", None, "no rollup: use `by` and `step`"),
         QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
-        QueryError::Damaged(_) => {
+        QueryError::NotKept { step, since, tiers } => {
+            let allowed = format!(
+                "a step for which the range is kept: such steps go back to {}; the tiers are {tiers}",
+                time::rfc3339(*since)
+            );
+            Problem::parameter("step", Some(&step.to_string()), allowed)
+        }
+        QueryError::Stale | QueryError::Damaged(_) | QueryError::Unreadable(_) => {
             tracing::error!("a query failed: {}", crate::health::describe(&error));
             Problem::internal()
         }
     }
 }
 
-fn to_dto(view: &View, instance: &InstanceView, metric: &MetricView, answer: Answer) -> MetricAnswer {
+fn to_dto(view: &View, instance: &InstanceView, metric: &MetricView, query: &Query, answer: Answer) -> MetricAnswer {
     let descriptor = &metric.descriptor;
+    let is_bucket = descriptor.kind.is_bucketed();
     let names: Arc<[String]> = answer.dimensions.iter().map(|at| descriptor.dimensions[*at].clone()).collect();
+    let coverage = answer.coverage.into_iter().map(|(start, end, coverage)| CoverageDto {
+        start: time::rfc3339(start),
+        end: time::rfc3339(end),
+        coverage: coverage.as_str(),
+    });
     MetricAnswer {
         as_of: time::rfc3339(view.as_of),
         watermark: Watermark::of(instance),
@@ -171,44 +187,17 @@ fn to_dto(view: &View, instance: &InstanceView, metric: &MetricView, answer: Ans
         step: answer.step.as_ref().map(Resolution::to_string),
         unit: descriptor.unit.clone(),
         truncated: answer.truncated,
-        columns: columns(descriptor.kind, &names),
-        rows: answer.rows.into_iter().map(|row| RowDto { names: names.clone(), row }).collect(),
+        coverage: is_bucket.then(|| coverage.collect()),
+        columns: columns(descriptor.kind, &names, query.rollup.is_some()),
+        rows: answer.rows.into_iter().map(|row| RowDto { names: names.clone(), row, is_bucket }).collect(),
     }
-}
-
-fn columns(kind: Kind, labels: &[String]) -> Vec<Column> {
-    let column = |name: &str, r#type| Column { name: name.to_owned(), r#type };
-    let mut columns = vec![column("time", "time")];
-    columns.extend(labels.iter().map(|label| column(label, "string")));
-    match kind {
-        Kind::Count => columns.push(column("value", "integer")),
-        Kind::Latest { .. } => columns.extend([column("value", "json"), column("id", "string")]),
-    }
-    columns
 }
 
 /// JSON Schema of what a metric answers, with its own columns.
 pub(super) fn answer_schema(metric: &MetricDescriptor) -> Schema {
-    let columns = columns(metric.kind, &metric.dimensions);
-    let mut properties = serde_json::Map::new();
-    for column in &columns {
-        let schema = match column.r#type {
-            "time" => serde_json::json!({"type": "string", "format": "date-time"}),
-            "json" => serde_json::json!({}),
-            other => serde_json::json!({"type": other}),
-        };
-        properties.insert(column.name.clone(), schema);
-    }
-    let row = json_schema!({
-        "type": "object",
-        "description": "One row. With `by`, only the labels kept.",
-        "properties": properties,
-        "required": ["time", "value"],
-        "additionalProperties": false,
-    });
     let mut schema = schemars::schema_for!(MetricAnswer);
     if let Some(rows) = schema.pointer_mut("/properties/rows") {
-        rows["items"] = row.into();
+        rows["items"] = row_schema(metric).into();
     }
     schema
 }

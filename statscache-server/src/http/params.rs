@@ -3,7 +3,7 @@
 
 use statscache_core::{
     limits::QUERY_PATTERNS_MAX,
-    query::{Filter, Order, OrderBy, Query},
+    query::{Fill, Filter, Order, OrderBy, Path, Query},
 };
 use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
 
@@ -23,6 +23,7 @@ pub(super) fn read(
     let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
     let mut seen: Vec<&str> = Vec::new();
     let mut patterns = 0;
+    let mut rollup = Rollup::default();
     for (name, value) in parameters {
         if !name.starts_with(WHERE) && name != "by" && seen.contains(&name.as_str()) {
             return Err(Problem::parameter(name, Some(value), "one value; it is given twice"));
@@ -34,6 +35,26 @@ pub(super) fn read(
             "end" => query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
             "step" if bucketed => {
                 query.step = Some(value.parse::<Resolution>().map_err(|error| bad(&error.to_string()))?);
+            }
+            "fill" if bucketed => {
+                query.fill = match value.as_str() {
+                    "none" => Fill::None,
+                    "null" => Fill::Null,
+                    "zero" => Fill::Zero,
+                    _ => {
+                        return Err(bad(
+                            "none: no row; null: a row with 0 where it is known that nothing was, else null; zero: 0",
+                        ));
+                    }
+                };
+            }
+            "rollup" if !bucketed && value == "sum" => rollup.is_wanted = true,
+            "rollup" if !bucketed => return Err(bad("sum")),
+            "depth" if !bucketed => {
+                rollup.depth = Some(value.parse().map_err(|_| bad("how many parts of the path are kept: 0, 1, 2, …"))?);
+            }
+            "path" if !bucketed => {
+                rollup.path = Some(dimension(value, metric).ok_or_else(|| bad(&dimensions(metric)))?);
             }
             "by" => {
                 let labels = read_by(value, metric).ok_or_else(|| bad(&dimensions(metric)))?;
@@ -61,7 +82,46 @@ pub(super) fn read(
             },
         }
     }
+    rollup.finish(metric, seen.contains(&"order"), &mut query)?;
     Ok(query)
+}
+
+/// Latest values added up along a path.
+#[derive(Default)]
+struct Rollup {
+    is_wanted: bool,
+    depth: Option<usize>,
+    path: Option<usize>,
+}
+
+impl Rollup {
+    fn finish(self, metric: &MetricDescriptor, is_ordered: bool, query: &mut Query) -> Result<(), Problem> {
+        if !self.is_wanted {
+            let depth = self.depth.map(|depth| ("depth", depth.to_string()));
+            let path = self.path.map(|dimension| ("path", metric.dimensions[dimension].clone()));
+            return match depth.or(path) {
+                Some((name, value)) => Err(Problem::parameter(name, Some(&value), "only together with rollup=sum")),
+                None => Ok(()),
+            };
+        }
+        let kept = query.by.as_ref().and_then(|by| by.first().copied());
+        let dimension = match self.path.or(kept) {
+            Some(dimension) => dimension,
+            None if metric.dimensions.is_empty() => {
+                return Err(Problem::parameter("rollup", None, "nothing: this metric has no labels"));
+            }
+            None => 0,
+        };
+        let by = query.by.get_or_insert_default();
+        if !by.contains(&dimension) {
+            by.insert(0, dimension);
+        }
+        query.rollup = Some(Path { dimension, depth: self.depth.unwrap_or(1) });
+        if !is_ordered {
+            query.order = Order { by: OrderBy::Value, descending: true };
+        }
+        Ok(())
+    }
 }
 
 /// Filters of one label are alternatives; those of different labels must all hold.
@@ -112,7 +172,9 @@ fn orders(metric: &MetricDescriptor) -> String {
 fn known(metric: &MetricDescriptor) -> String {
     let mut names = vec!["start".to_owned(), "end".to_owned()];
     if metric.kind.is_bucketed() {
-        names.push("step".to_owned());
+        names.extend(["step", "fill"].map(str::to_owned));
+    } else {
+        names.extend(["rollup", "depth", "path"].map(str::to_owned));
     }
     names.extend(["by", "limit", "order"].map(str::to_owned));
     names.extend(metric.dimensions.iter().map(|label| format!("{WHERE}{label}")));

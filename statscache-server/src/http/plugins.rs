@@ -80,6 +80,14 @@ struct CountersDto {
     limited: u64,
     /// Messages that the journal had dropped before it read them.
     missed: u64,
+    /// Updates with a new label set where the metric has as many as it may, counted under `__other__`.
+    folded: u64,
+    /// Values refused: too long, too deep, no finite number.
+    refused: u64,
+    /// Updates too late for the finest buckets, which are in the coarser ones.
+    late: u64,
+    /// Updates too late for all buckets, which are in none.
+    too_late: u64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -91,7 +99,7 @@ struct LagDto {
 #[derive(Serialize, JsonSchema)]
 struct MetricDto {
     name: String,
-    /// `count` or `latest`.
+    /// `count`, `stat`, `distinct`, `dist`, `top` or `latest`.
     kind: &'static str,
     /// Names of its labels.
     labels: Vec<String>,
@@ -101,8 +109,12 @@ struct MetricDto {
     tiers: Option<Vec<String>>,
     /// Number of label sets.
     series: u32,
-    /// Memory of its values, bytes.
-    bytes: usize,
+    /// The most that it may have; what is new beyond it counts under `__other__`, which is one more.
+    series_max: u32,
+    /// Size of its values, packed, bytes.
+    bytes: u64,
+    /// Memory that it takes, bytes; what is read again and again is in the cache besides.
+    memory: usize,
     links: MetricLinks,
 }
 
@@ -123,12 +135,12 @@ pub(super) async fn list(State(state): State<AppState>) -> Json<PluginList> {
     let view = state.view.load();
     let mut cards: Vec<&InstanceCard> = state.cards().iter().collect();
     cards.sort_by_key(|card| (card.status != CardStatus::Started, card.id.as_str()));
-    let plugins = cards.into_iter().map(|card| dto(card, &view)).collect();
+    let plugins = cards.into_iter().map(|card| dto(card, &view, state.series_max)).collect();
     Json(PluginList { as_of: time::rfc3339(view.as_of), plugins })
 }
 
 pub(super) async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<PluginDto>, Problem> {
-    Ok(Json(dto(state.card(&id)?, &state.view.load())))
+    Ok(Json(dto(state.card(&id)?, &state.view.load(), state.series_max)))
 }
 
 /// Schemas of an instance: of its configuration, and of what its metrics answer.
@@ -152,7 +164,7 @@ pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>
     Ok(Json(Schemas { config, answers: answers.collect() }))
 }
 
-fn dto(card: &InstanceCard, view: &View) -> PluginDto {
+fn dto(card: &InstanceCard, view: &View, series_max: u32) -> PluginDto {
     let instance = match card.status {
         CardStatus::Started => view.instances.get(&card.id),
         _ => None,
@@ -182,10 +194,15 @@ fn dto(card: &InstanceCard, view: &View) -> PluginDto {
             updates: instance.cursor.updates,
             limited: instance.cursor.limited,
             missed: instance.cursor.missed,
+            folded: instance.cursor.folded,
+            refused: instance.cursor.refused,
+            late: instance.cursor.late,
+            too_late: instance.cursor.too_late,
         }),
         lag: instance.map(|instance| LagDto { messages: view.lag(instance) }),
         watermark: instance.map(|instance| Watermark::of(instance)),
-        metrics: instance.map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m)).collect()),
+        metrics: instance
+            .map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m, series_max)).collect()),
         links: card.plugin.is_some().then(|| PluginLinks {
             this: format!("/plugins/{}", card.id),
             schema: format!("/plugins/{}/schema", card.id),
@@ -208,7 +225,7 @@ fn state_of(card: &InstanceCard, instance: Option<&Arc<InstanceView>>, view: &Vi
     }
 }
 
-fn metric_dto(id: &str, metric: &MetricView) -> MetricDto {
+fn metric_dto(id: &str, metric: &MetricView, series_max: u32) -> MetricDto {
     let descriptor = &metric.descriptor;
     let tiers = |tiers: &Tiers| tiers.as_slice().iter().map(ToString::to_string).collect();
     MetricDto {
@@ -219,7 +236,9 @@ fn metric_dto(id: &str, metric: &MetricView) -> MetricDto {
         description: descriptor.description.clone(),
         tiers: descriptor.kind.is_bucketed().then(|| tiers(&descriptor.tiers)),
         series: metric.series_count,
+        series_max,
         bytes: metric.bytes_len(),
+        memory: metric.memory(),
         links: MetricLinks {
             values: format!("/plugins/{id}/{}", descriptor.name),
             example: metric::example(id, descriptor),

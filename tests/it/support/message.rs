@@ -74,3 +74,16 @@ pub fn topic_counts(messages: &[Message]) -> BTreeMap<String, i64> {
     }
     counts
 }
+
+/// RFC 3339 as the daemon writes it, by the rule for civil dates.
+pub fn rfc3339(secs: i64) -> String {
+    let (days, rest) = (secs.div_euclid(86_400) + 719_468, secs.rem_euclid(86_400));
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let m = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * m + 2) / 5 + 1, if m < 10 { m + 3 } else { m - 9 });
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}

@@ -4,8 +4,12 @@
  *     cc -std=c99 -Wall -Wextra -Werror -shared -fPIC -o libraw_abi.so raw.c
  *
  * It counts messages by the first word of their topic. -DLONGER_TABLES makes one of a later day,
- * whose structs go on where version 1 ends: every daemon takes it. One -D of these makes a library
- * that a daemon has to refuse, or survive:
+ * whose structs go on where version 1 ends: every daemon takes it. Two others say something else:
+ *
+ *     OBSERVE             the metric is a stat; each message observes the length of its topic
+ *     REMOVE              the metric is a latest value; a message sets it, one of a single word removes it
+ *
+ * One -D of these makes a library that a daemon has to refuse, or survive:
  *
  *     WRONG_MAGIC         the static begins with other bytes
  *     WRONG_ABI           it claims version 99
@@ -25,6 +29,9 @@
  *     UNKNOWN_LABEL       its label is the handle of a label value that was never declared
  *     BAD_UTF8_LABEL      its label is no UTF-8
  *     BAD_VALUE           the metric is a latest value, and the value is half a JSON text
+ *     NO_MEMBER           the metric is a distinct, and the member is no text
+ *     NEGATIVE_WEIGHT     the metric is a top, and the key weighs less than nothing
+ *     BAD_UTF8_KEY        the metric is a top, and the key is no UTF-8
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -65,7 +72,7 @@ typedef struct {
     size_t field_count;
 } message;
 
-enum { TAG_ADD = 1, TAG_SET = 2 };
+enum { TAG_ADD = 1, TAG_SET = 2, TAG_OBSERVE = 3, TAG_INSERT = 4, TAG_HIT = 5, TAG_REMOVE = 6 };
 
 typedef struct {
     uint32_t size;
@@ -115,6 +122,7 @@ CHECK(message, sizeof(void *) != 8 || (sizeof(message) == 80 && offsetof(message
 CHECK(update, sizeof(void *) != 8 || (sizeof(update) == 56 + LATER_SIZE && offsetof(update, text) == 40));
 CHECK(updates, sizeof(void *) != 8 || sizeof(updates) == 24);
 CHECK(plugin, sizeof(void *) != 8 || (sizeof(plugin) == 72 + LATER_SIZE && offsetof(plugin, manifest) == 40));
+CHECK(number, sizeof(double) == sizeof(int64_t));
 CHECK(library, sizeof(void *) != 8 || (sizeof(library) == 48 + LATER_SIZE && offsetof(library, plugins) == 32));
 
 /* ---- The plugin ---- */
@@ -130,8 +138,16 @@ CHECK(library, sizeof(void *) != 8 || (sizeof(library) == 48 + LATER_SIZE && off
     " \"config_schema\": {\"type\": \"object\", \"additionalProperties\": false}}"
 #endif
 
-#ifdef BAD_VALUE
+#if defined BAD_VALUE
 #define KIND_JSON "{\"type\": \"latest\", \"n\": 1}"
+#elif defined REMOVE
+#define KIND_JSON "{\"type\": \"latest\", \"n\": 1, \"ttl\": \"7d\"}"
+#elif defined OBSERVE
+#define KIND_JSON "{\"type\": \"stat\"}"
+#elif defined NO_MEMBER
+#define KIND_JSON "{\"type\": \"distinct\"}"
+#elif defined NEGATIVE_WEIGHT || defined BAD_UTF8_KEY
+#define KIND_JSON "{\"type\": \"top\", \"k\": 3}"
 #else
 #define KIND_JSON "{\"type\": \"count\"}"
 #endif
@@ -248,6 +264,24 @@ static status process(const void *instance, const message *message, const update
     static const bytes HALF = TEXT("{\"half\": ");
     count.tag = TAG_SET;
     count.text = HALF;
+#elif defined OBSERVE
+    double length = (double)message->topic.len;
+    count.tag = TAG_OBSERVE;
+    memcpy(&count.number, &length, sizeof count.number);
+#elif defined REMOVE
+    static const bytes HERE = TEXT("\"here\"");
+    count.tag = dot == NULL ? TAG_REMOVE : TAG_SET;
+    count.text = dot == NULL ? NONE : HERE;
+#elif defined NO_MEMBER
+    count.tag = TAG_INSERT;
+#elif defined NEGATIVE_WEIGHT
+    count.tag = TAG_HIT;
+    count.text = word;
+    count.number = -1;
+#elif defined BAD_UTF8_KEY
+    static const bytes NO_UTF8 = TEXT("\xc3(");
+    count.tag = TAG_HIT;
+    count.text = NO_UTF8;
 #endif
     updates->update(updates->context, &count);
 #if defined GARBAGE_STATUS

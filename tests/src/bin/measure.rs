@@ -1,7 +1,12 @@
 //! `measure NAME [--quick]`: sets a case up, prints what it measured, and last a line
-//! `NAME: FIGURE, bar BAR`. Ends with 1 when short of the bar. `measure list` names the cases.
+//! `NAME: WHAT FIGURE, bar BAR` for each figure. Ends with 1 when short of a bar. `measure list` names the cases.
 
 use std::process::ExitCode;
+
+use statscache_tests::measure::Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() -> ExitCode {
     let bundled = statscache_server::bundled_plugins!();

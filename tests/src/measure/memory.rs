@@ -6,7 +6,7 @@ use super::{Figure, process::Daemon};
 
 const BAR_MIB: f64 = 64.0;
 
-pub(super) fn idle(quick: bool) -> anyhow::Result<Figure> {
+pub(super) fn idle(quick: bool) -> anyhow::Result<Vec<Figure>> {
     let secs = if quick { 5 } else { 30 };
     // Nobody is there: port 1 is reserved.
     let daemon = Daemon::start("tcp://127.0.0.1:1")?;
@@ -14,5 +14,5 @@ pub(super) fn idle(quick: bool) -> anyhow::Result<Figure> {
     std::thread::sleep(Duration::from_secs(secs));
     let value = daemon.role.resident_mib()?;
     println!("resident after {secs} s of commits without messages: {value:.1} MiB");
-    Ok(Figure { value, unit: " MiB", bar: BAR_MIB })
+    Ok(vec![Figure { what: "resident", value, unit: " MiB", bar: BAR_MIB }])
 }

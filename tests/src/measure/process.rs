@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use rustix::time::{ClockId, clock_gettime};
 
 /// A child that is killed when it is dropped.
 pub(super) struct Role {
@@ -48,10 +49,7 @@ impl Role {
 
     /// Memory that it has resident, MiB.
     pub(super) fn resident_mib(&self) -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib / 1024.0)
+        resident_mib(self.child.id())
     }
 }
 
@@ -74,11 +72,34 @@ pub(super) fn cpu_secs(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks / TICKS_PER_SEC)
 }
 
-/// CPU seconds of this thread, by the scheduler's clock: finer than ticks.
-pub(super) fn thread_cpu_secs() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let nanos: f64 = stat.split_whitespace().next().context("schedstat is empty")?.parse()?;
-    Ok(nanos / 1e9)
+/// CPU seconds of this thread.
+pub(super) fn thread_cpu_secs() -> f64 {
+    clock_secs(ClockId::ThreadCPUTime)
+}
+
+/// CPU seconds of this process, all threads.
+pub(super) fn own_cpu_secs() -> f64 {
+    clock_secs(ClockId::ProcessCPUTime)
+}
+
+fn clock_secs(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Memory that a process has resident, MiB.
+pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
+}
+
+/// Bytes that this process has sent to the disk: pages that it made dirty.
+pub(super) fn written_bytes() -> anyhow::Result<u64> {
+    let io = std::fs::read_to_string("/proc/self/io")?;
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).context("no write_bytes")?;
+    Ok(line.trim().parse()?)
 }
 
 /// A daemon on its own data, with these endpoints.

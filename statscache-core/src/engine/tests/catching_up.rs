@@ -179,8 +179,8 @@ fn messages_with_numbers_that_are_none_read_the_same_live_and_from_the_journal()
     let mut daemon = world.start(vec![sampler("live"), sampler("late")], at(0));
     daemon.catch_up(at(0));
     let view = daemon.commit(at(0));
-    assert_eq!(canonical(&view.instances["live"]), canonical(&view.instances["late"]));
-    let latest = &contents(&view.instances["late"], at(0)).latest[&("newest".to_owned(), vec!["x".to_owned()])];
+    assert_eq!(canonical(&view, "live"), canonical(&view, "late"));
+    let latest = &contents(&view, "late").latest[&("newest".to_owned(), vec!["x".to_owned()])];
     assert_eq!(*latest, [(BASE + 500_000, "nan".to_owned(), "4".to_owned())]);
 }
 

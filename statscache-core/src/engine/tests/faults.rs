@@ -176,10 +176,14 @@ fn leaving_a_commit_out_would_lose_messages() {
 fn a_state_that_is_damaged_is_refused() {
     let world = World::default();
     let mut daemon = world.start(vec![sampler("main")], at(0));
-    daemon.send(&[msg(1, 0)], at(0));
+    daemon.send(
+        &["a", "b", "c", "d"].map(|kind| Msg { kind: Some(kind), ..msg(10 + u32::from(kind.as_bytes()[0]), 0) }),
+        at(0),
+    );
     daemon.commit(at(0));
     drop(daemon);
-    // A chunk of label sets is missing: the numbers in the cells would mean other labels.
+    // A chunk of label sets is missing: the numbers in the cells would mean other labels. The second
+    // is so much smaller than the first that they are two rows.
     let mut daemon = world.start(vec![sampler("main")], at(0));
     daemon.send(&[Msg { kind: Some("y"), ..msg(2, 0) }], at(0));
     daemon.commit(at(0));

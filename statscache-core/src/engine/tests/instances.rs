@@ -179,7 +179,7 @@ fn a_removal_that_was_interrupted_is_finished_and_its_rest_is_never_taken_up() {
             if fingerprint == "2" {
                 assert_eq!((instance.ns, instance.cursor.processed), (2, counted), "{what}");
             }
-            let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1;
+            let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1.namespaces;
             assert_eq!(namespaces.len(), namespaces_left, "{what}");
         }
     }

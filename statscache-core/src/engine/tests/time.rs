@@ -23,6 +23,7 @@ fn late_events_land_where_they_are_still_kept() {
         let mut daemon = world.start(vec![sampler("main")], at(0));
         // The last microsecond of the second before `late` seconds ago.
         let accepted = [Msg { time: BASE - late * SECOND - 1, ..msg(1, 0) }];
+        tick(&mut daemon, 0, at(0).plus_micros(-1));
         daemon.send(&accepted, at(0));
         let now = at(0).plus_micros(-1);
         let view = daemon.commit(now);
@@ -45,12 +46,17 @@ fn retention_drops_whole_partitions_in_view_and_rows() {
     let end = (BASE.div_euclid(width) + 1) * width;
     let last = Timestamp::from_micros(end + 60 * SECOND - 1);
     let rows = world.backend.all().len();
+    let view = daemon.commit(last.plus_micros(1));
+    assert_eq!((partitions(&view, 0), world.backend.all().len()), (1, rows), "an idle bus drops nothing");
+    tick(&mut daemon, 3, last);
     let view = daemon.commit(last);
     assert_eq!((partitions(&view, 0), world.backend.all().len()), (1, rows), "a microsecond before");
+    tick(&mut daemon, 4, last.plus_micros(1));
     let view = daemon.commit(last.plus_micros(1));
     assert_eq!((partitions(&view, 0), partitions(&view, 1)), (0, 1));
     assert_eq!(world.backend.all().len(), rows - 2, "one row of each of both counts");
     check(&world, &view, "main", &accepted, "coarser tiers are untouched");
+    tick(&mut daemon, 5, at(86_400 * 30));
     let view = daemon.commit(at(86_400 * 30));
     assert_eq!((partitions(&view, 0), partitions(&view, 1), partitions(&view, 2)), (0, 0, 1));
     check(&world, &view, "main", &accepted, "hours are kept for ever");
@@ -66,17 +72,51 @@ fn an_old_partition_goes_even_when_a_future_one_stays() {
     // As far ahead as is believed.
     daemon.send(&[msg(1, 0), msg(2, 86_400)], at(0));
     assert_eq!(partitions(&daemon.commit(at(0)), 0), 2);
+    // The newest event is ahead of the clock: then the clock decides.
     assert_eq!(partitions(&daemon.commit(at(3600)), 0), 1);
 }
 
 #[test]
-fn what_says_that_it_is_later_than_tomorrow_counts_as_of_now() {
-    let world = World::default();
+fn what_says_that_it_is_later_than_tomorrow_is_kept_and_handed_to_nobody() {
+    let mut world = World::default();
+    let tomorrow = 86_400;
+    let accepted = [msg(1, tomorrow), msg(3, 0)];
+    let future = [msg(2, tomorrow + 1), Msg { kind: Some("far"), ..msg(4, 2 * tomorrow) }];
     let mut daemon = world.start(vec![sampler("main")], at(0));
-    daemon.send(&[msg(1, 86_400), msg(2, 86_401)], at(0));
+    daemon.send(&[accepted[0].clone(), future[0].clone()], at(0));
+    daemon.send(&[future[1].clone(), accepted[1].clone()], at(0));
     let view = daemon.commit(at(0));
-    assert_eq!(view.instances["main"].cursor.watermark, Some(at(86_400)));
-    assert_eq!(daemon.engine.counters().future, 1);
+    check(&world, &view, "main", &accepted, "live");
+    let cursor = view.instances["main"].cursor;
+    assert_eq!((cursor.watermark, cursor.next, cursor.processed), (Some(at(tomorrow)), 5, 2));
+    assert_eq!((view.lag(&view.instances["main"]), view.instances["main"].metrics[1].series_count), (0, 1));
+    assert_eq!((daemon.engine.counters().future, daemon.engine.counters().accepted), (2, 4));
+    drop(daemon);
+
+    // Still there for who reads the journal by another limit; and not for who reads it by the same.
+    let mut daemon = world.start(vec![sampler("main"), sampler("same")], at(0));
+    daemon.send(&future, at(0));
+    assert_eq!(daemon.engine.counters().duplicates, 2, "they are known");
+    daemon.catch_up(at(0));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "same", &accepted, "from the journal");
+    assert_eq!(view.instances["same"].cursor, cursor);
+    drop(daemon);
+    world.limits.event_ahead *= 2;
+    // Days later what was future is not; it is when it came in that counts.
+    for now in [at(0), at(10 * tomorrow)] {
+        let mut daemon = world.start(vec![sampler("same"), sampler_of("main", &format!("{now:?}"))], now);
+        daemon.catch_up(now);
+        let view = daemon.commit(now);
+        check(&world, &view, "main", &[&accepted[..], &future[..]].concat(), "by a larger limit");
+        assert_eq!(view.instances["main"].cursor.watermark, Some(at(2 * tomorrow)));
+        assert_eq!(view.instances["same"].cursor, cursor, "who has passed them does not go back");
+    }
+    world.limits.event_ahead /= 2;
+    let mut daemon = world.start(vec![sampler_of("main", "later")], at(10 * tomorrow));
+    daemon.catch_up(at(10 * tomorrow));
+    let view = daemon.commit(at(10 * tomorrow));
+    assert_eq!(view.instances["main"].cursor, cursor, "the clock has passed their times, and they stay out");
 }
 
 #[test]
@@ -103,25 +143,32 @@ fn times_at_the_ends_of_everything_neither_panic_nor_get_lost() {
         };
         let declaration = create::<Sampler>("null").expect("it starts").1;
         let mut daemon = world.start(vec![spec("main", "1", declaration, Raw(code))], now);
-        daemon.send(&[msg(1, 0)], now);
+        // Without a time of its own it happens when it comes in.
+        let rejected = daemon.engine.ingest([(&b"org.example.a"[..], &b"{}"[..])].into_iter(), now).expect("taken");
+        assert_eq!(rejected, []);
         let view = daemon.commit(now);
         let metric = &view.instances["main"].metrics[0];
-        let cells = cells_of(CountRule, &metric.tiers[2]);
+        let cells = cells_of(CountRule, &*view.chunks, &metric.tiers[2]);
         let total: i64 = cells.iter().flat_map(|(_, cells)| cells).map(|cell| cell.state).sum();
         assert_eq!(total, extremes.len() as i64, "the tier that is for ever has all, now {now:?}");
-        let newest = cells_of(LatestRule { n: 1 }, &view.instances["main"].metrics[2].tiers[0]);
+        let newest =
+            cells_of(LatestRule { n: 1, ttl: None }, &*view.chunks, &view.instances["main"].metrics[2].tiers[0]);
         // What lies too far after the message's own time takes that instead.
         let own = view.instances["main"].cursor.watermark.expect("a message came");
-        let believed = |time: &i64| *time <= own.plus_micros(crate::limits::FUTURE_MICROS_MAX).micros();
+        let believed = |time: &i64| *time <= own.plus_micros(world.limits.event_ahead).micros();
         let latest = extremes.into_iter().filter(believed).chain([own.micros()]).max().expect("some");
-        assert_eq!(newest[0].1[0].state[0].time, Timestamp::from_micros(latest), "now {now:?}");
+        assert_eq!(newest[0].1[0].state.values[0].time, Timestamp::from_micros(latest), "now {now:?}");
         let limited = 2 * extremes.iter().filter(|time| !believed(time)).count() as u64;
         assert_eq!(view.instances["main"].cursor.limited, limited, "now {now:?}");
         daemon.commit(now.plus_micros(SECOND));
         drop(daemon);
         let daemon = world.start(vec![sampler("main")], now);
         let again = daemon.committer.view();
-        assert_eq!(cells_of(CountRule, &again.instances["main"].metrics[0].tiers[2]), cells, "now {now:?}");
+        assert_eq!(
+            cells_of(CountRule, &*again.chunks, &again.instances["main"].metrics[0].tiers[2]),
+            cells,
+            "now {now:?}"
+        );
     }
 }
 

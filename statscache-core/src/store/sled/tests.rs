@@ -1,4 +1,4 @@
-//! The six guards. Each test fails when its guard is taken out; where a guard can only be seen
+//! The seven guards. Each test fails when its guard is taken out; where a guard can only be seen
 //! from outside of the process, the test looks at what it calls.
 
 use std::os::unix::fs::MetadataExt;
@@ -200,4 +200,30 @@ fn a_path_that_is_no_directory_is_an_error_with_its_name() {
     fs::write(&path, b"x").expect("written");
     let error = SledBackend::open(&path).expect_err("a file is no directory");
     assert!(error.to_string().contains("file"), "{error}");
+}
+
+/// Guard 7. No leaf is so large that sled makes a file of it.
+#[test]
+fn guard_7_large_values_leave_no_files_behind() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let backend = opened(dir.path());
+    let large = |round: u64, n: u64| vec![(round + n) as u8; 20_000 + 3_000 * (n as usize % 5)];
+    for round in 0..20 {
+        let batch: Vec<Row> = (0..40).map(|n| row(n, &large(round, n))).collect();
+        backend.apply(&batch).expect("it writes");
+        backend.sync().expect("it syncs");
+    }
+    let expected: Vec<Row> = (0..40).map(|n| row(n, &large(19, n))).collect();
+    assert_eq!(rows(&backend), expected);
+    assert_eq!(backend.get(&7_u64.to_be_bytes()).expect("it reads"), expected[7].1);
+    let files = fs::read_dir(dir.path().join("blobs")).expect("it is there").count();
+    assert_eq!(files, 0, "blobs of sled");
+    // Parts go with their row, and those of a longer value before with the shorter one.
+    let mut batch: Vec<Row> = (1..40_u64).map(|n| (n.to_be_bytes().to_vec(), None)).collect();
+    batch.push(row(0, &[1; 7_000]));
+    backend.apply(&batch).expect("it writes");
+    drop(backend);
+    let backend = opened(dir.path());
+    assert_eq!(rows(&backend), [row(0, &[1; 7_000])]);
+    assert_eq!(backend.db.len(), 3, "a row and two parts");
 }

@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use statscache_plugin_sdk::{
-    Count, Declare, Field, InternedLabel, Label, Latest, Message, Metric, Plugin, PluginError, Timestamp, Updates,
-    export_plugins,
+    Count, Declare, Distinct, Field, InternedLabel, Label, Latest, Message, Metric, Plugin, PluginError, Stat,
+    Timestamp, Top, Updates, export_plugins,
 };
 
 #[cfg(test)]
@@ -76,6 +76,8 @@ pub enum Mode {
     UnknownMetric,
     /// A newest value for a count.
     WrongKind,
+    /// A removal from a count.
+    RemoveCount,
     /// An update with the handle n (100) of a label that was not declared.
     UnknownLabel,
 
@@ -97,6 +99,22 @@ pub enum Mode {
     FarTimes,
     /// Counts that do not fit together into 64 bits.
     Overflow,
+    /// Observes NaN and both infinities.
+    NotFinite,
+    /// Observes the greatest, the least and the smallest number, whose sums do not fit anywhere.
+    Extremes,
+    /// n members (100,000) of one distinct.
+    ManyMembers,
+    /// A member of n bytes (1 MiB).
+    HugeMember,
+    /// n keys (100,000) of one top.
+    ManyKeys,
+    /// A key of n bytes (1 MiB).
+    HugeKey,
+    /// Weights that do not fit together into 64 bits.
+    HugeWeights,
+    /// Removes the newest value at the end of time, and sets it.
+    FarRemoval,
 }
 
 impl Mode {
@@ -106,8 +124,8 @@ impl Mode {
             Self::PanicEvery | Self::ErrorEvery => 3,
             Self::StallMs => 1000,
             Self::UnknownMetric | Self::UnknownLabel => 100,
-            Self::Flood | Self::ManySeries | Self::DeepValue => 100_000,
-            Self::HugeLabel => 1 << 20,
+            Self::Flood | Self::ManySeries | Self::DeepValue | Self::ManyMembers | Self::ManyKeys => 100_000,
+            Self::HugeLabel | Self::HugeMember | Self::HugeKey => 1 << 20,
             Self::HugeValue => 16 << 20,
             _ => 1,
         }
@@ -119,6 +137,9 @@ pub struct Hostile {
     config: Config,
     seen: Count,
     newest: Latest,
+    sizes: Stat,
+    members: Distinct,
+    keys: Top,
     asked: Field,
     asked_n: Field,
     /// Exactly what a plugin must not have.
@@ -147,6 +168,9 @@ impl Plugin for Hostile {
         Ok(Self {
             seen: declare.count(Metric::new("seen").by(["topic"]).unit("messages").describe("Messages that it saw.")),
             newest: declare.latest(Metric::new("newest").by(["topic"]).describe("Whatever comes to its mind.")),
+            sizes: declare.stat(Metric::new("sizes").by(["topic"]).describe("Numbers, and what is none.")),
+            members: declare.distinct(Metric::new("members").by(["topic"]).describe("As many as can be.")),
+            keys: declare.top(Metric::new("keys").by(["topic"]).describe("As heavy as can be."), 10),
             asked: declare.field("/msg/do"),
             asked_n: declare.field("/msg/n"),
             config,
@@ -194,6 +218,7 @@ impl Hostile {
             Mode::ManyLabels => updates.add(self.seen, ["x"; 100], 1),
             Mode::UnknownMetric => updates.add(foreign_count(n), [topic], 1),
             Mode::WrongKind => updates.set(foreign_latest(0), [topic], &1)?,
+            Mode::RemoveCount => updates.remove(foreign_latest(0), [topic]),
             Mode::UnknownLabel => updates.add(self.seen, [Label::interned(InternedLabel(n as u32))], 1),
 
             Mode::Flood => (0..n).for_each(|_| updates.add(self.seen, ["flood"], 1)),
@@ -225,6 +250,29 @@ impl Hostile {
                 for number in [i64::MAX, i64::MAX, i64::MIN, i64::MIN] {
                     updates.add(self.seen, ["overflow"], number);
                 }
+            }
+            Mode::NotFinite => {
+                for x in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                    updates.observe(self.sizes, [topic], x);
+                }
+            }
+            Mode::Extremes => {
+                for x in [f64::MAX, f64::MAX, f64::MIN, f64::MIN, f64::MIN_POSITIVE / 4.0, -0.0] {
+                    updates.observe(self.sizes, [topic], x);
+                }
+            }
+            Mode::ManyMembers => (0..n).for_each(|i| updates.insert(self.members, [topic], &format!("member {i}"))),
+            Mode::HugeMember => updates.insert(self.members, [topic], &"x".repeat(n as usize)),
+            Mode::ManyKeys => (0..n).for_each(|i| updates.hit(self.keys, [topic], &format!("key {i}"), i + 1)),
+            Mode::HugeKey => updates.hit(self.keys, [topic], &"x".repeat(n as usize), 1),
+            Mode::HugeWeights => {
+                for weight in [i64::MAX as u64, u64::MAX, u64::MAX] {
+                    updates.hit(self.keys, [topic], "heavy", weight);
+                }
+            }
+            Mode::FarRemoval => {
+                updates.at(Timestamp::from_micros(i64::MAX)).remove(self.newest, [topic]);
+                updates.set(self.newest, [topic], &"still here")?;
             }
         }
         Ok(())

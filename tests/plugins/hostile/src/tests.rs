@@ -42,7 +42,15 @@ fn it_does_not_start() {
 
 #[test]
 fn what_the_harness_notices() {
-    for mode in ["panic_process", "wrong_labels", "many_labels", "unknown_metric", "wrong_kind", "unknown_label"] {
+    for mode in [
+        "panic_process",
+        "wrong_labels",
+        "many_labels",
+        "unknown_metric",
+        "wrong_kind",
+        "remove_count",
+        "unknown_label",
+    ] {
         let mut harness = Harness::<Hostile>::new(json!({"mode": mode}));
         let result = catch_unwind(AssertUnwindSafe(|| harness.try_send("a", "1", &json!({}))));
         assert!(result.is_err(), "{mode} went unnoticed");
@@ -60,6 +68,14 @@ fn how_much_it_says() {
         ("odd_labels", 1, 12),
         ("far_times", 1, 6),
         ("overflow", 1, 4),
+        ("not_finite", 1, 3),
+        ("extremes", 1, 6),
+        ("many_members", 5, 5),
+        ("huge_member", 5, 1),
+        ("many_keys", 5, 5),
+        ("huge_key", 5, 1),
+        ("huge_weights", 1, 3),
+        ("far_removal", 1, 2),
         ("stall_ms", 1, 0),
     ] {
         let mut harness = Harness::<Hostile>::new(json!({"mode": mode, "n": n}));

@@ -1,0 +1,141 @@
+//! Answers of latest values as they are.
+
+use std::cmp::Ordering;
+
+use rustc_hash::FxHashMap;
+use statscache_plugin_sdk::Timestamp;
+
+use super::{
+    Answer, From, Query, QueryError, RowValue,
+    choose::{Found, choose},
+    plan::check_cost,
+    select::Groups,
+};
+use crate::{
+    coverage::BucketCoverage,
+    kind::{LatestRule, LatestState, LatestValue, Rule},
+    limits::QUERY_STATE_BYTES_MAX,
+    segment::Segment,
+    series::SeriesId,
+    view::MetricView,
+};
+
+/// The range of times looked at, and the segments.
+pub(super) struct Plan<'v> {
+    pub(super) start: Timestamp,
+    pub(super) end: Timestamp,
+    pub(super) segments: Vec<&'v Segment>,
+}
+
+impl<'v> Plan<'v> {
+    pub(super) fn new(view: &'v MetricView, query: &Query, groups: &Groups<'_>) -> Result<Self, QueryError> {
+        if query.step.is_some() {
+            return Err(QueryError::NoBuckets);
+        }
+        let end = query.end.unwrap_or(Timestamp::from_micros(i64::MAX));
+        let start = query.start.unwrap_or(Timestamp::from_micros(i64::MIN));
+        if start >= end {
+            return Err(QueryError::EmptyRange { start, end });
+        }
+        let segments: Vec<_> = view.segments().map(|segment| &**segment).collect();
+        check_cost(segments.iter().copied(), groups)?;
+        Ok(Self { start, end, segments })
+    }
+
+    pub(super) fn has(&self, rule: LatestRule, time: Timestamp, now: Timestamp) -> bool {
+        (self.start..self.end).contains(&time) && !rule.is_expired(time, now)
+    }
+}
+
+pub(super) fn answer(
+    rule: LatestRule,
+    view: &MetricView,
+    query: &Query,
+    groups: Groups<'_>,
+    from: From<'_>,
+    rows_max: usize,
+) -> Result<Answer, QueryError> {
+    let plan = Plan::new(view, query, &groups)?;
+    let mut found = Vec::new();
+    for (group, state) in grouped(rule, &plan, &groups, from, rows_max)? {
+        found.extend(state.values.into_iter().map(|value| Found { group, time: value.time, value }));
+    }
+    let descending = query.order.descending;
+    let (rows, truncated) = choose(
+        found,
+        &groups,
+        query,
+        |a, b| compare(a, b, descending),
+        |found| {
+            let LatestValue { json, id, .. } = found.value;
+            (BucketCoverage::Complete, RowValue::Latest { json, id })
+        },
+    );
+    let end = query.end.unwrap_or(from.now);
+    let (dimensions, coverage) = (groups.dimensions, Vec::new());
+    Ok(Answer { start: query.start, end, step: None, dimensions, rows, truncated, coverage })
+}
+
+/// Numbers as numbers, the others by their text; numbers come first, also where the greatest do.
+fn compare(a: &LatestValue, b: &LatestValue, descending: bool) -> Ordering {
+    let number = |value: &LatestValue| value.json.parse::<f64>().ok();
+    match (number(a), number(b)) {
+        (Some(x), Some(y)) => x.total_cmp(&y).then_with(|| (&a.json, &a.id).cmp(&(&b.json, &b.id))),
+        (None, None) => (&a.json, &a.id).cmp(&(&b.json, &b.id)),
+        (x, y) if descending => x.is_some().cmp(&y.is_some()),
+        (x, y) => x.is_none().cmp(&y.is_none()),
+    }
+}
+
+/// States by group. A removal concerns its own series alone, so it is applied before groups are made.
+fn grouped(
+    rule: LatestRule,
+    plan: &Plan<'_>,
+    groups: &Groups<'_>,
+    from: From<'_>,
+    rows_max: usize,
+) -> Result<FxHashMap<u32, LatestState>, QueryError> {
+    let mut by_group: FxHashMap<u32, LatestState> = FxHashMap::default();
+    let mut count = 0_usize;
+    for (series, mut state) in by_series(rule, plan, groups, from)? {
+        let Some(group) = groups.of(series) else { continue };
+        // First the range, then the cut: what is outside must not push out what is inside.
+        state.removed = None;
+        state.values.retain(|value| plan.has(rule, value.time, from.now));
+        if state.values.is_empty() {
+            continue;
+        }
+        let kept = by_group.entry(group).or_default();
+        count -= kept.values.len();
+        rule.merge(kept, state);
+        count += kept.values.len();
+        if count > rows_max {
+            return Err(QueryError::TooManyRows);
+        }
+    }
+    Ok(by_group)
+}
+
+pub(super) fn by_series(
+    rule: LatestRule,
+    plan: &Plan<'_>,
+    groups: &Groups<'_>,
+    from: From<'_>,
+) -> Result<FxHashMap<SeriesId, LatestState>, QueryError> {
+    let mut states: FxHashMap<SeriesId, LatestState> = FxHashMap::default();
+    let mut heap = 0_usize;
+    for segment in &plan.segments {
+        segment.for_each(rule, from.chunks, groups, |cell| {
+            if heap <= QUERY_STATE_BYTES_MAX {
+                let into = states.entry(cell.series).or_default();
+                let before = rule.heap(into);
+                rule.merge(into, cell.state);
+                heap = (heap + rule.heap(into)).saturating_sub(before);
+            }
+        })?;
+        if heap > QUERY_STATE_BYTES_MAX {
+            return Err(QueryError::TooManyRows);
+        }
+    }
+    Ok(states)
+}

@@ -1,0 +1,192 @@
+//! Rows of an answer as JSON, and what their columns are.
+
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, json_schema};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Value, json, value::RawValue};
+use statscache_core::query::{Dist, Row, RowValue, Stat};
+use statscache_plugin_sdk::{Kind, MetricDescriptor};
+
+use super::time;
+
+/// A column.
+#[derive(Clone, Serialize, JsonSchema)]
+pub(super) struct Column {
+    /// Key in the rows.
+    pub(super) name: String,
+    /// `time` (RFC 3339), `string`, `integer`, `number`, `object`, `array` or `json` (any value). The value may be
+    /// null besides, with `fill=null`.
+    pub(super) r#type: &'static str,
+}
+
+/// The columns of rows with these labels. `is_sum`: latest values added up.
+pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool) -> Vec<Column> {
+    let column = |name: &str, r#type| Column { name: name.to_owned(), r#type };
+    let mut columns = vec![column("time", "time")];
+    columns.extend(labels.iter().map(|label| column(label, "string")));
+    match kind {
+        Kind::Latest { .. } if is_sum => {
+            columns.extend([column("value", "number"), column("values", "integer"), column("others", "integer")]);
+        }
+        Kind::Latest { .. } => columns.extend([column("value", "json"), column("id", "string")]),
+        Kind::Count => columns.push(column("value", "integer")),
+        Kind::Stat | Kind::Distinct | Kind::Dist => columns.push(column("value", "object")),
+        Kind::Top { .. } => columns.push(column("value", "array")),
+    }
+    if kind.is_bucketed() {
+        columns.push(column("coverage", "string"));
+    }
+    columns
+}
+
+/// JSON Schema of a row of this metric.
+pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
+    let mut properties = serde_json::Map::new();
+    for column in columns(metric.kind, &metric.dimensions, false) {
+        let schema = match (column.name.as_str(), column.r#type) {
+            ("value", "json") => json!({}),
+            ("value", _) => json!({"anyOf": [value_schema(metric.kind), {"type": "null"}]}),
+            ("coverage", _) => json!({"enum": ["complete", "partial", "missing"]}),
+            (_, "time") => json!({"type": "string", "format": "date-time"}),
+            (_, other) => json!({"type": other}),
+        };
+        properties.insert(column.name, schema);
+    }
+    if !metric.kind.is_bucketed() {
+        for (name, description) in
+            [("values", "With `rollup`: numbers in the sum."), ("others", "With `rollup`: values that are no numbers.")]
+        {
+            properties.insert(name.to_owned(), json!({"type": "integer", "description": description}));
+        }
+    }
+    json_schema!({
+        "type": "object",
+        "description": "One row. With `by`, only the labels kept.",
+        "properties": properties,
+        "required": ["time", "value"],
+        "additionalProperties": false,
+    })
+}
+
+fn value_schema(kind: Kind) -> Value {
+    let object = |numbers: &[&str], least: &[&str]| {
+        let mut properties = serde_json::Map::new();
+        for name in numbers {
+            properties.insert((*name).to_owned(), json!({"type": "number"}));
+        }
+        for name in least {
+            properties.insert((*name).to_owned(), json!({"type": ["number", "null"]}));
+        }
+        json!({"type": "object", "properties": properties})
+    };
+    match kind {
+        Kind::Count => json!({"type": "integer"}),
+        Kind::Stat => object(&["n", "sum"], &["min", "max", "mean", "stddev"]),
+        Kind::Distinct => object(&["estimate", "error"], &[]),
+        Kind::Dist => object(&["n"], &["min", "max", "p50", "p90", "p95", "p99"]),
+        Kind::Top { .. } => json!({"type": "array", "items": {"type": "object", "properties": {
+            "key": {"type": "string"}, "count": {"type": "integer"}, "error": {"type": "integer"}
+        }}}),
+        Kind::Latest { .. } => json!({}),
+    }
+}
+
+/// A row as a flat object.
+pub(super) struct RowDto {
+    /// Names of the labels.
+    pub(super) names: Arc<[String]>,
+    pub(super) row: Row,
+    /// Whether it is a bucket, which has a coverage.
+    pub(super) is_bucket: bool,
+}
+
+impl Serialize for RowDto {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("time", &time::rfc3339(self.row.time))?;
+        for (name, label) in self.names.iter().zip(self.row.labels.iter()) {
+            map.serialize_entry(name, label)?;
+        }
+        match &self.row.value {
+            RowValue::Latest { json, id } => {
+                // What is stored was checked to be JSON when it came in.
+                let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+                map.serialize_entry("value", value)?;
+                map.serialize_entry("id", id)?;
+            }
+            RowValue::Sum { sum, values, others } => {
+                map.serialize_entry("value", &Number(*sum))?;
+                map.serialize_entry("values", values)?;
+                map.serialize_entry("others", others)?;
+            }
+            value => map.serialize_entry("value", &ValueDto(value))?,
+        }
+        if self.is_bucket {
+            map.serialize_entry("coverage", self.row.coverage.as_str())?;
+        }
+        map.end()
+    }
+}
+
+/// The value of a bucket.
+struct ValueDto<'v>(&'v RowValue);
+
+impl Serialize for ValueDto<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Key<'k> {
+            key: &'k str,
+            count: u64,
+            error: u64,
+        }
+        match self.0 {
+            RowValue::Number(n) => serializer.serialize_i64(*n),
+            RowValue::Stat(Stat { n, sum, min, max, mean, stddev }) => {
+                let mut map = serializer.serialize_map(Some(6))?;
+                map.serialize_entry("n", n)?;
+                map.serialize_entry("sum", &Number(*sum))?;
+                for (name, value) in [("min", min), ("max", max), ("mean", mean), ("stddev", stddev)] {
+                    map.serialize_entry(name, &value.map(Number))?;
+                }
+                map.end()
+            }
+            RowValue::Distinct { estimate, error } => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                map.serialize_entry("estimate", estimate)?;
+                map.serialize_entry("error", &Number(*error))?;
+                map.end()
+            }
+            RowValue::Dist(Dist { n, min, max, quantiles: [p50, p90, p95, p99] }) => {
+                let mut map = serializer.serialize_map(Some(7))?;
+                map.serialize_entry("n", n)?;
+                for (name, value) in
+                    [("min", min), ("max", max), ("p50", p50), ("p90", p90), ("p95", p95), ("p99", p99)]
+                {
+                    map.serialize_entry(name, &value.map(Number))?;
+                }
+                map.end()
+            }
+            RowValue::Top(keys) => serializer.collect_seq(keys.iter().map(|entry| Key {
+                key: &entry.key,
+                count: entry.count,
+                error: entry.error,
+            })),
+            RowValue::Unknown | RowValue::Latest { .. } | RowValue::Sum { .. } => serializer.serialize_none(),
+        }
+    }
+}
+
+/// Whole numbers without `.0`, as they mostly came in.
+struct Number(f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if self.0.fract() == 0.0 && self.0.abs() <= EXACT {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
