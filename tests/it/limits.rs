@@ -110,9 +110,9 @@ fn when_the_memory_is_full_new_label_sets_are_added_up() {
         |publisher: &mut TestPublisher, n: u64| publisher.send(&Message::new(&format!("org.example.{n}.{long}")));
     let mut sent = 0;
     while sent < MESSAGES {
-        (sent..sent + 1000).for_each(|n| send(&mut publisher, n));
-        sent += 1000;
-        // No more at a time than a publisher keeps for us.
+        (sent..sent + 200).for_each(|n| send(&mut publisher, n));
+        sent += 200;
+        // Much less at a time than a publisher keeps for us, should we be slow.
         daemon.wait_until("takes them", |daemon| daemon.json("/bus")["accepted"].as_u64() == Some(sent));
     }
     daemon.wait_sequence(MESSAGES);
