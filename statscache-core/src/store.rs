@@ -42,7 +42,7 @@ use crate::{
     bytes::{Corrupt, Input},
     coverage::{Coverage, Reading},
     limits::STORE_BATCH_ROWS_MAX,
-    segment::{ChunkMeta, Form, PackedChunk, ReadError, Segment, SegmentKey},
+    segment::{ChunkMeta, ChunkSource, Form, PackedChunk, ReadError, Segment, SegmentKey},
     series::SeriesChunk,
 };
 use backend::{Backend, BackendError};
@@ -345,11 +345,6 @@ impl Store {
         Ok((store, contents))
     }
 
-    /// One chunk of a segment.
-    pub fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
-        chunk_of(&*self.backend, key, number)
-    }
-
     /// Writes a batch, atomically. It survives the end of the process from here on.
     pub fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         self.backend.apply(&batch.rows).map_err(|source| StoreError::Backend { action: "write", source })
@@ -481,6 +476,12 @@ impl Store {
             namespace.reading = Some(values::read_reading(values::open(value)?)?);
             Ok(true)
         })
+    }
+}
+
+impl ChunkSource for Store {
+    fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
+        chunk_of(&*self.backend, key, number)
     }
 }
 

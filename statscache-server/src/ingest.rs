@@ -344,9 +344,10 @@ fn commit_all(
             thread::park_timeout(RETRY);
         }
         shared.health.well(Part::Store);
-        if let Some(what) = committer.take_unreadable() {
+        if let Some(error) = committer.take_unreadable() {
             tracing::error!(
-                "part of the state cannot be read, and stays as it is; `statscache store check` tells more: {what}"
+                "part of the state cannot be read, and stays as it is; `statscache store check` tells more: {}",
+                describe(&error)
             );
         }
         let view = committer.view();
@@ -359,9 +360,7 @@ fn commit_all(
         let bytes = prepared.bytes_len();
         drop(prepared);
         let _ = done.send(());
-        if bytes > memory::AFTER_COMMIT_BYTES {
-            memory::give_back();
-        }
+        memory::give_back_after(bytes);
     }
 }
 

@@ -120,7 +120,7 @@ impl Committer {
     }
 
     /// What could not be read since the last call while segments were merged; they stay as they are.
-    pub fn take_unreadable(&mut self) -> Option<String> {
+    pub fn take_unreadable(&mut self) -> Option<ReadError> {
         self.compaction.unreadable.take()
     }
 
@@ -418,7 +418,7 @@ impl Writer<'_> {
                 }
                 // They stay beside each other.
                 Err(error) => {
-                    self.compaction.cannot_read(&error);
+                    self.compaction.unreadable = Some(error);
                     segments.extend(inputs.into_iter().rev());
                 }
             }

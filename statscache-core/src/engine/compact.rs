@@ -40,7 +40,7 @@ pub(super) struct Compaction {
     /// Partitions that could not be read; they are left alone until the next start.
     damaged: HashSet<(NamespaceId, u16, u8, i64)>,
     /// What was wrong with the last of them.
-    pub(super) unreadable: Option<String>,
+    pub(super) unreadable: Option<ReadError>,
 }
 
 /// One partition under way.
@@ -79,16 +79,6 @@ impl Compaction {
         job.inputs.iter().filter(|input| input.key().form == Form::Rows).map(|input| input.key().commit).max()
     }
 
-    pub(super) fn cannot_read(&mut self, error: &ReadError) {
-        let mut text = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(source) = cause {
-            text = format!("{text}: {source}");
-            cause = source.source();
-        }
-        self.unreadable = Some(text);
-    }
-
     /// Works on what is due, for a bounded time, and puts what is done into the view.
     pub(super) fn step(
         &mut self,
@@ -120,7 +110,7 @@ impl Compaction {
                 }
                 Ok(Step::Done) => job.finish(view, batch, removed),
                 Err(error) => {
-                    self.cannot_read(&error);
+                    self.unreadable = Some(error);
                     self.damaged.insert(of_partition(job.key));
                     removed.extend(job.garbage());
                 }

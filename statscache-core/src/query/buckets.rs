@@ -8,17 +8,11 @@ use statscache_plugin_sdk::Timestamp;
 use super::{
     Answer, Fill, From, Query, QueryError, RowValue,
     choose::{Found, choose},
-    plan::{Plan, check_cost},
+    plan::{Held, Plan, check_cost},
     select::Groups,
     value::Told,
 };
-use crate::{
-    bucket,
-    coverage::BucketCoverage,
-    limits::{PARTITION_BUCKETS, QUERY_STATE_BYTES_MAX},
-    segment::Segment,
-    view::MetricView,
-};
+use crate::{bucket, coverage::BucketCoverage, limits::PARTITION_BUCKETS, segment::Segment, view::MetricView};
 
 pub(super) fn answer<R: Told>(
     rule: R,
@@ -40,7 +34,7 @@ pub(super) fn answer<R: Told>(
     if found.len() > rows_max {
         return Err(QueryError::TooManyRows);
     }
-    let covered = Covered::new(&plan, from);
+    let covered = Covered { runs: from.coverage.runs(plan.start, plan.end, plan.step).collect() };
     match query.fill {
         Fill::None => {}
         fill => fill_up::<R>(&mut found, &plan, &groups, &covered, fill, rows_max)?,
@@ -56,7 +50,7 @@ pub(super) fn answer<R: Told>(
         },
     );
     let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
-    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, truncated, coverage: covered.runs() })
+    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, truncated, coverage: covered.runs })
 }
 
 /// What is not known is the least.
@@ -75,8 +69,7 @@ struct Sums<'p, R: Told> {
     steps: u64,
     states: States<R::State>,
     rows_max: usize,
-    /// Memory behind the states.
-    heap: usize,
+    held: Held,
     is_full: bool,
 }
 
@@ -99,7 +92,7 @@ impl<'p, R: Told> Sums<'p, R> {
             true => States::Table(vec![R::State::default(); slots as usize]),
             false => States::Map(FxHashMap::default()),
         };
-        Self { rule, plan, groups, steps, states, rows_max, heap: 0, is_full: false }
+        Self { rule, plan, groups, steps, states, rows_max, held: Held::default(), is_full: false }
     }
 
     fn add(&mut self, partition: bucket::Partition, segment: &Segment, from: From<'_>) -> Result<(), QueryError> {
@@ -129,13 +122,7 @@ impl<'p, R: Told> Sums<'p, R> {
                     states.entry(slot).or_default()
                 }
             };
-            if self.heap > QUERY_STATE_BYTES_MAX {
-                self.is_full = true;
-                return;
-            }
-            let before = rule.heap(into);
-            rule.merge(into, cell.state);
-            self.heap = (self.heap + rule.heap(into)).saturating_sub(before);
+            self.is_full |= !self.held.merge(rule, into, cell.state);
         })?;
         match self.is_full {
             true => Err(QueryError::TooManyRows),
@@ -163,7 +150,7 @@ fn fill_up<R: Told>(
     found: &mut Vec<Found<Option<R::State>>>,
     plan: &Plan,
     groups: &Groups<'_>,
-    covered: &Covered<'_>,
+    covered: &Covered,
     fill: Fill,
     rows_max: usize,
 ) -> Result<(), QueryError> {
@@ -191,16 +178,11 @@ fn fill_up<R: Told>(
 }
 
 /// What was seen of the steps.
-struct Covered<'a> {
-    plan: &'a Plan,
+struct Covered {
     runs: Vec<(Timestamp, Timestamp, BucketCoverage)>,
 }
 
-impl<'a> Covered<'a> {
-    fn new(plan: &'a Plan, from: From<'_>) -> Self {
-        Self { plan, runs: from.coverage.runs(plan.start, plan.end, plan.step).collect() }
-    }
-
+impl Covered {
     /// Of one step. Where there is something, something was seen.
     fn of(&self, time: Timestamp, is_empty: bool) -> BucketCoverage {
         let run = self.runs.partition_point(|(_, end, _)| *end <= time);
@@ -208,10 +190,5 @@ impl<'a> Covered<'a> {
             BucketCoverage::Missing if !is_empty => BucketCoverage::Partial,
             coverage => coverage,
         }
-    }
-
-    fn runs(self) -> Vec<(Timestamp, Timestamp, BucketCoverage)> {
-        debug_assert!(self.runs.first().is_none_or(|(start, ..)| *start == self.plan.start));
-        self.runs
     }
 }

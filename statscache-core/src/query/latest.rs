@@ -6,15 +6,14 @@ use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::Timestamp;
 
 use super::{
-    Answer, From, Query, QueryError, RowValue,
+    Answer, From, Query, QueryError, Row, RowValue,
     choose::{Found, choose},
-    plan::check_cost,
+    plan::{Held, check_cost},
     select::Groups,
 };
 use crate::{
     coverage::BucketCoverage,
     kind::{LatestRule, LatestState, LatestValue, Rule},
-    limits::QUERY_STATE_BYTES_MAX,
     segment::Segment,
     series::SeriesId,
     view::MetricView,
@@ -71,9 +70,14 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Latest { json, id })
         },
     );
+    Ok(told(query, groups, from, rows, truncated))
+}
+
+/// An answer without buckets: of the range that was asked for.
+pub(super) fn told(query: &Query, groups: Groups<'_>, from: From<'_>, rows: Vec<Row>, truncated: bool) -> Answer {
     let end = query.end.unwrap_or(from.now);
     let (dimensions, coverage) = (groups.dimensions, Vec::new());
-    Ok(Answer { start: query.start, end, step: None, dimensions, rows, truncated, coverage })
+    Answer { start: query.start, end, step: None, dimensions, rows, truncated, coverage }
 }
 
 /// Numbers as numbers, the others by their text; numbers come first, also where the greatest do.
@@ -123,17 +127,12 @@ pub(super) fn by_series(
     from: From<'_>,
 ) -> Result<FxHashMap<SeriesId, LatestState>, QueryError> {
     let mut states: FxHashMap<SeriesId, LatestState> = FxHashMap::default();
-    let mut heap = 0_usize;
+    let (mut held, mut is_full) = (Held::default(), false);
     for segment in &plan.segments {
         segment.for_each(rule, from.chunks, groups, |cell| {
-            if heap <= QUERY_STATE_BYTES_MAX {
-                let into = states.entry(cell.series).or_default();
-                let before = rule.heap(into);
-                rule.merge(into, cell.state);
-                heap = (heap + rule.heap(into)).saturating_sub(before);
-            }
+            is_full = is_full || !held.merge(rule, states.entry(cell.series).or_default(), cell.state);
         })?;
-        if heap > QUERY_STATE_BYTES_MAX {
+        if is_full {
             return Err(QueryError::TooManyRows);
         }
     }

@@ -5,7 +5,8 @@ use statscache_plugin_sdk::{Resolution, Tier, Tiers, Timestamp};
 use super::{POINTS_DEFAULT, Query, QueryError, RANGE_DEFAULT};
 use crate::{
     bucket::{self, Partition},
-    limits::QUERY_CELLS_MAX,
+    kind::Rule,
+    limits::{QUERY_CELLS_MAX, QUERY_STATE_BYTES_MAX},
     segment::{Segment, Selection},
     view::TierView,
 };
@@ -67,6 +68,24 @@ impl Plan {
         let (last, _) = bucket::locate(self.end.plus_micros(-1), self.tier.resolution);
         let partitions = view.partitions.range(first..=last);
         partitions.flat_map(|(partition, segments)| segments.iter().map(|segment| (*partition, &**segment))).collect()
+    }
+}
+
+/// Memory behind the states that a query has merged so far.
+#[derive(Default)]
+pub(super) struct Held(usize);
+
+impl Held {
+    /// Merges one more, unless the bound is reached; false when it is.
+    #[inline]
+    pub(super) fn merge<R: Rule>(&mut self, rule: R, into: &mut R::State, from: R::State) -> bool {
+        if self.0 > QUERY_STATE_BYTES_MAX {
+            return false;
+        }
+        let before = rule.heap(into);
+        rule.merge(into, from);
+        self.0 = (self.0 + rule.heap(into)).saturating_sub(before);
+        self.0 <= QUERY_STATE_BYTES_MAX
     }
 }
 

@@ -5,7 +5,7 @@ use statscache_plugin_sdk::Timestamp;
 use super::{
     Answer, From, Query, QueryError, RowValue,
     choose::{Found, choose},
-    latest::{Plan, by_series},
+    latest::{Plan, by_series, told},
     select::Groups,
 };
 use crate::{
@@ -61,9 +61,7 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Sum { sum, values, others })
         },
     );
-    let end = query.end.unwrap_or(from.now);
-    let (dimensions, coverage) = (groups.dimensions, Vec::new());
-    Ok(Answer { start: query.start, end, step: None, dimensions, rows, truncated, coverage })
+    Ok(told(query, groups, from, rows, truncated))
 }
 
 #[derive(Clone, Default)]

@@ -56,12 +56,6 @@ impl std::fmt::Debug for Chunks {
     }
 }
 
-impl ChunkSource for Store {
-    fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
-        Self::chunk(self, key, number)
-    }
-}
-
 impl ChunkSource for Chunks {
     fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
         // Of several that ask for the same chunk at once, one reads it.

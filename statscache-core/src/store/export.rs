@@ -28,8 +28,8 @@ use serde_json::value::RawValue;
 use statscache_plugin_sdk::{Kind, MetricDescriptor, Timestamp};
 
 use super::{
-    Cursor, FORMAT_VERSION, Namespace, NamespaceId, NamespaceRecord, Store, StoreError, Uncached, backend::Backend,
-    format_of, keys, values,
+    Cursor, FORMAT_VERSION, Namespace, NamespaceId, NamespaceRecord, Store, StoreError, backend::Backend, format_of,
+    keys, values,
 };
 use crate::{
     bucket::{self, Partition},
@@ -314,10 +314,9 @@ impl Writer<'_> {
         segments: &[&Segment],
         store: &Store,
     ) -> Result<(), ExportError> {
-        let source = Uncached(&*store.backend);
         let mut cells: Vec<Cell<R::State>> = Vec::new();
         let Some(key) = segments.first().map(|segment| segment.key()) else { return Ok(()) };
-        for cell in Merged::new(rule, &source, segments.iter().copied(), 0)? {
+        for cell in Merged::new(rule, store, segments.iter().copied(), 0)? {
             let cell = cell?;
             if cells.last().is_some_and(|last| last.series != cell.series) {
                 self.cells(rule, of, (key.tier, key.partition), labels, &std::mem::take(&mut cells))?;

@@ -71,14 +71,8 @@ fn sample() -> (Batch, Vec<SegmentKey>) {
 
 /// Cells of one segment of counts.
 fn cells(store: &Store, segment: &Segment) -> Result<Vec<(u32, u32, i64)>, ReadError> {
-    struct Uncached<'s>(&'s Store);
-    impl crate::segment::ChunkSource for Uncached<'_> {
-        fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
-            self.0.chunk(key, number)
-        }
-    }
     let mut cells = Vec::new();
-    segment.for_each(CountRule, &Uncached(store), &All, |cell| cells.push((cell.series, cell.place, cell.state)))?;
+    segment.for_each(CountRule, store, &All, |cell| cells.push((cell.series, cell.place, cell.state)))?;
     Ok(cells)
 }
 

@@ -129,9 +129,7 @@ impl Core {
         let pending = self.engine.take_commit(now);
         let mut prepared = self.committer.prepare(pending)?;
         self.committer.write(&mut prepared)?;
-        if prepared.bytes_len() > memory::AFTER_COMMIT_BYTES {
-            memory::give_back();
-        }
+        memory::give_back_after(prepared.bytes_len());
         self.engine.commit_written();
         self.engine.retain(now)?;
         if let Some(unreadable) = self.committer.take_unreadable() {

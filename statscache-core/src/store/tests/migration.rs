@@ -108,15 +108,9 @@ fn format_1() -> Vec<Row> {
 }
 
 fn all_cells<R: Rule>(rule: R, store: &Store, segments: &[Arc<Segment>]) -> Vec<(SegmentKey, u32, u32, R::State)> {
-    struct Uncached<'s>(&'s Store);
-    impl crate::segment::ChunkSource for Uncached<'_> {
-        fn chunk(&self, key: SegmentKey, number: u32) -> Result<Arc<[u8]>, ReadError> {
-            self.0.chunk(key, number)
-        }
-    }
     let mut cells = Vec::new();
     for segment in segments {
-        for cell in Merged::new(rule, &Uncached(store), [&**segment], 0).expect("sound") {
+        for cell in Merged::new(rule, store, [&**segment], 0).expect("sound") {
             let cell = cell.expect("sound");
             cells.push((segment.key(), cell.series, cell.place, cell.state));
         }
