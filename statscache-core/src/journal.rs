@@ -22,7 +22,7 @@
 //! | header at | bytes | what |
 //! |--:|--:|---|
 //! | 0  | 8 | `SCJOURNL` |
-//! | 8  | 4 | format version, 1; a newer one is refused |
+//! | 8  | 4 | format version, 2; a newer one is refused |
 //! | 12 | 4 | zero |
 //! | 16 | 8 | first sequence of this segment |
 //! | 24 | 8 | first sequence of the segment with records before it; 0: none |
@@ -35,12 +35,18 @@
 //! | record at | bytes | what |
 //! |--:|--:|---|
 //! | 0  | 4 | low half of XXH3-64 of all that follows, xor the halves of the record's sequence |
-//! | 4  | 4 | bytes that follow this field: 36 + topic + body |
+//! | 4  | 4 | bytes that follow this field: 40, those of the audience, topic and body |
 //! | 8  | 8 | received, µs UTC |
 //! | 16 | 8 | event time, µs UTC |
 //! | 24 | 16 | identity |
-//! | 40 | 4 | bytes of the topic |
-//! | 44 | … | topic, then body |
+//! | 40 | 4 | flags: 1 has an audience, 2 is stamped, 4 is a mark; any other is damage |
+//! | 44 | 4 | bytes of the topic |
+//! | 48 | 0 or 8 | audience, first and last namespace; without it, everyone |
+//! | …  | … | topic, then body |
+//!
+//! Segments of version 1 are read, and not written to any more. Their records have no flags: the
+//! length of the topic is at 40, the topic at 44. They are for everyone, none is a mark, and one is
+//! taken for stamped if its event time is not when it was received.
 //!
 //! A record's sequence is the segment's first plus its index; it is in the checksum, not in the bytes.
 //!
@@ -57,6 +63,7 @@ mod error;
 mod format;
 mod group;
 mod reader;
+mod record;
 mod recovery;
 mod segment;
 mod simulated;
@@ -69,37 +76,25 @@ mod tests_damage;
 mod tests_faults;
 #[cfg(test)]
 mod tests_model;
+#[cfg(test)]
+mod tests_versions;
 
 use std::path::Path;
 use std::sync::Arc;
 
 pub use dir::{Dir, DirLock, File, FsDir};
 pub use error::JournalError;
-pub use format::RECORD_BYTES_MAX;
+pub use format::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX};
 pub use reader::{Chunk, Gap, GapCause, Reader, Records};
+pub use record::{Audience, Record};
 pub use recovery::{Cut, Recovery, SetAside, SetAsideReason};
 pub use simulated::{Fault, PowerCut, SimulatedDir};
 pub use sync::SyncTicket;
 
-use format::{HEADER_BYTES, Header, Previous};
+use format::{HEADER_BYTES, Header, Previous, Version};
 use group::Group;
 use recovery::Mode;
-use segment::{Extent, Mark, Segment, Shared};
-
-/// One message as the journal keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record<'a> {
-    /// When it was received, µs UTC. Retention by age goes by this.
-    pub received: i64,
-    /// When it happened, µs UTC.
-    pub time: i64,
-    /// What makes two messages the same.
-    pub identity: u128,
-    /// Its topic.
-    pub topic: &'a [u8],
-    /// Its body.
-    pub body: &'a [u8],
-}
+use segment::{Extent, Segment, Shared, Waypoint};
 
 /// How large segments get, and how long they are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,6 +158,8 @@ pub struct Journal {
     shared: Arc<Shared>,
     config: JournalConfig,
     group: Group,
+    /// The buffer of the next group but one, if somebody has brought one.
+    spare: Vec<u8>,
     /// A failed write may have left bytes behind the last segment's end.
     tail_unsure: bool,
     _lock: DirLock,
@@ -187,6 +184,7 @@ impl Journal {
             group: Group::starting_at(recovery.next),
             shared: Arc::new(Shared::new(dir, segments, recovery.next)),
             config,
+            spare: Vec::new(),
             tail_unsure: false,
             _lock: lock,
         };
@@ -243,9 +241,29 @@ impl Journal {
     /// On failure nothing of the group is in the journal, and all of it is still pending: call again
     /// to try again, or [`discard`](Self::discard) to give up. What had been written stays.
     pub fn write(&mut self) -> Result<(), JournalError> {
-        if self.group.count == 0 {
-            return Ok(());
+        if self.group.count > 0 {
+            self.write_group()?;
+            self.group.restart(self.group.next());
         }
+        Ok(())
+    }
+
+    /// [`write`](Self::write), and hands over what was written, as a [`Reader`] would read it; `None`
+    /// if nothing was pending. The next group goes into `spare`, so that none need be allocated:
+    /// give it the buffer of an earlier one ([`Chunk::into_spare`]).
+    pub fn write_out(&mut self, spare: Vec<u8>) -> Result<Option<Chunk>, JournalError> {
+        if spare.capacity() > self.spare.capacity() {
+            self.spare = spare;
+        }
+        if self.group.count == 0 {
+            return Ok(None);
+        }
+        self.write_group()?;
+        Ok(Some(self.group.take(std::mem::take(&mut self.spare))))
+    }
+
+    /// Writes what is pending and publishes it; the group is left as it is.
+    fn write_group(&mut self) -> Result<(), JournalError> {
         self.shared.check_poison()?;
         let segment = self.segment_for_group()?;
         let mut extent = segment.extent();
@@ -255,15 +273,14 @@ impl Journal {
             let _ = self.repair_tail(&segment);
             return Err(JournalError::entry(&*self.shared.dir, &segment.name, "write to")(err));
         }
-        for mark in &self.group.marks {
-            segment.add_mark(Mark { offset: extent.bytes + mark.offset, ..*mark });
+        for waypoint in &self.group.waypoints {
+            segment.add_waypoint(Waypoint { offset: extent.bytes + waypoint.offset, ..*waypoint });
         }
         extent.bytes += self.group.bytes.len() as u64;
         extent.next = self.group.next();
         extent.newest = extent.newest.max(Some(self.group.newest));
         segment.set_extent(extent);
         self.shared.set_next(extent.next);
-        self.group.restart(extent.next);
         Ok(())
     }
 
@@ -332,6 +349,11 @@ impl Journal {
         Ok(dropped)
     }
 
+    /// How large segments get, and how long they are kept.
+    pub fn config(&self) -> JournalConfig {
+        self.config
+    }
+
     /// Reads from sequence `from` on.
     pub fn reader(&self, from: u64) -> Reader {
         Reader::new(self.shared.clone(), from)
@@ -355,7 +377,8 @@ impl Journal {
             }
             let extent = last.extent();
             let fits = extent.bytes + self.group.bytes.len() as u64 <= self.config.segment_bytes;
-            if extent.next == self.group.first && (fits || extent.bytes == HEADER_BYTES) {
+            let goes_on = last.version == Version::NEWEST && extent.next == self.group.first;
+            if goes_on && (fits || extent.bytes == HEADER_BYTES) {
                 return Ok(last);
             }
         }
@@ -371,22 +394,28 @@ impl Journal {
             previous = Some(Previous { base: before.base, next, newest: self.newest_in(before)? });
         }
         let settled = before.is_none_or(|before| before.is_synced());
+        let header = Header { version: Version::NEWEST, base, previous, settled };
+        let passed_over = segments.last().filter(|last| last.is_empty());
+        // An earlier version has started it and left it empty: the new file takes its name.
+        let is_replaced = passed_over.is_some_and(|passed| passed.base == base);
         let dir = &*self.shared.dir;
         let name = format::segment_name(base);
         let file = dir.create(&name).map_err(JournalError::entry(dir, &name, "create"))?;
         self.shared.entry_changed();
-        if let Err(err) = file.write_at(&Header { base, previous, settled }.encode(), 0) {
-            // A leftover is replaced by the next try, or removed by the next open.
-            let _ = dir.remove(&name);
+        if let Err(err) = file.write_at(&header.encode(), 0) {
+            // A leftover is replaced by the next try, or removed by the next open. What replaces one
+            // that held the place goes on holding it.
+            if !is_replaced {
+                let _ = dir.remove(&name);
+            }
             return Err(JournalError::entry(dir, &name, "write to")(err));
         }
-        let segment = Arc::new(Segment::new(base, file, Extent::empty(base), settled));
-        let passed_over = segments.last().filter(|last| last.is_empty());
+        let segment = Arc::new(Segment::new(&header, file, Extent::empty(base)));
         self.shared.change(|list| {
             list.retain(|other| passed_over.is_none_or(|passed| passed.base != other.base));
             list.push(segment.clone());
         });
-        if let Some(passed) = passed_over {
+        if let Some(passed) = passed_over.filter(|_| !is_replaced) {
             // Without records, it does no harm if it stays.
             let _ = dir.remove(&passed.name);
             self.shared.entry_changed();

@@ -14,6 +14,18 @@ pub const VALUE_DEPTH_MAX: usize = 100;
 pub const ROUTES_MAX: usize = 65_536;
 /// Rows of one write to sled: more cost 4.6 KB of memory each and block its readers.
 pub const STORE_BATCH_ROWS_MAX: usize = 20_000;
+/// Messages that are kept in memory for instances, bytes: about a tenth of a second at full speed. One
+/// that is further behind reads the journal's files.
+pub const LIVE_BYTES_MAX: usize = 64 << 20;
+/// Memory of a batch that is filled again, bytes.
+pub const LIVE_SPARE_BYTES_MAX: usize = 1 << 20;
+/// Batches whose memory is filled again: what is on its way to instances, twice.
+pub const LIVE_SPARES_MAX: usize = 16;
+/// Messages that come together before instances are woken, bytes. What they make of them is seen at the
+/// next commit only, and each waking costs some microseconds an instance.
+pub const LIVE_WAKE_BYTES: usize = 512 << 10;
+/// Memory that deltas may take before instances wait for a commit, bytes.
+pub const PENDING_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one value in sled, about: many small cells in few values are 28 times cheaper than a
 /// row each, and sled takes larger ones out of its log and does not get rid of them again.
 pub const CHUNK_BYTES: usize = 4 * 1024;
@@ -88,6 +100,8 @@ pub struct Limits {
     /// Memory of label sets, deltas, indexes and cached chunks, bytes: beyond it new label sets count
     /// as `__other__`.
     pub memory_bytes: usize,
+    /// How long a state is kept after another has taken its place, microseconds.
+    pub retired_grace: i64,
     /// Chunks of segments kept in memory after they were read, bytes.
     pub cache_bytes: u64,
 }
@@ -103,6 +117,7 @@ impl Default for Limits {
             dedupe_window: 3_600_000_000,
             event_ahead: 86_400_000_000,
             memory_bytes: 1 << 30,
+            retired_grace: 7 * 86_400_000_000,
             cache_bytes: 64 << 20,
         }
     }

@@ -22,7 +22,7 @@ use crate::{
     coverage::{BucketCoverage, Coverage},
     kind::{CountRule, DistRule, DistinctRule, LatestRule, StatRule, TopRule},
     limits::{QUERY_CELLS_MAX, QUERY_ROWS_MAX},
-    segment::{ChunkSource, ReadError},
+    segment::{ChunkSource, ReadError, SegmentKey},
     view::MetricView,
 };
 use select::Groups;
@@ -206,7 +206,7 @@ pub enum QueryError {
     TooManyRows,
     /// The view is so old that what it leads to is gone; ask the present one.
     #[error("the view is out of date")]
-    Stale,
+    Stale(SegmentKey),
     /// Part of the answer does not read: a damaged disk, or a defect of this program.
     #[error("part of the state cannot be read")]
     Unreadable(#[source] ReadError),
@@ -218,7 +218,7 @@ pub enum QueryError {
 impl std::convert::From<ReadError> for QueryError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Gone(..) => Self::Stale,
+            ReadError::Gone(key, _) => Self::Stale(key),
             error => Self::Unreadable(error),
         }
     }

@@ -3,7 +3,10 @@
 //! A commit makes a new picture out of the last one; what did not change is shared. Readers hold
 //! an `Arc` of it and no lock.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use statscache_plugin_sdk::{Declaration, MetricDescriptor, Timestamp};
 
@@ -14,7 +17,7 @@ use crate::{
     journal::JournalStats,
     segment::Segment,
     series::SeriesChunk,
-    store::{Chunks, Cursor, Namespace, NamespaceId},
+    store::{Chunks, Cursor, Namespace, NamespaceId, NamespaceRecord},
 };
 
 /// Everything as of one commit.
@@ -28,8 +31,10 @@ pub struct View {
     pub horizon: Timestamp,
     /// What the journal held.
     pub journal: JournalStats,
-    /// By instance id.
+    /// Those that serve, by instance id.
     pub instances: BTreeMap<String, Arc<InstanceView>>,
+    /// Those that are to take the place of the one with the same id, when they have caught up.
+    pub building: BTreeMap<String, Arc<InstanceView>>,
     /// When the bus was seen.
     pub coverage: Arc<Coverage>,
     /// Where the chunks of its segments are.
@@ -41,6 +46,8 @@ pub struct View {
 pub struct InstanceView {
     /// Where its state is.
     pub ns: NamespaceId,
+    /// What is known of it in the store.
+    pub record: Arc<NamespaceRecord>,
     /// What it declared.
     pub declaration: Arc<Declaration>,
     /// How far it had got.
@@ -58,7 +65,9 @@ pub struct InstanceView {
 pub enum InstanceState {
     /// It takes messages.
     Running,
-    /// It failed too often and gets no messages until the daemon starts again.
+    /// The code that it was made by is gone; it serves what it has until another takes its place.
+    Frozen,
+    /// It failed too often and gets no messages until a reload or a start.
     Quarantined {
         /// What it said last.
         reason: String,
@@ -88,6 +97,8 @@ pub struct MetricView {
 pub struct TierView {
     /// By partition; none of them empty.
     pub partitions: BTreeMap<Partition, Vec<Arc<Segment>>>,
+    /// Partitions of which something was damaged and is set aside: what is there is not all.
+    pub set_aside: BTreeSet<Partition>,
 }
 
 impl View {
@@ -98,7 +109,7 @@ impl View {
 
     /// Memory that it takes, the cache included.
     pub fn memory(&self) -> usize {
-        let metrics = self.instances.values().flat_map(|instance| &instance.metrics);
+        let metrics = self.all().map(|(_, instance)| instance).flat_map(|instance| &instance.metrics);
         metrics.map(|metric| metric.memory()).sum::<usize>() + self.chunks.bytes() as usize
     }
 
@@ -109,7 +120,19 @@ impl View {
     }
 }
 
+impl View {
+    /// All that fold: those that serve and those that are being built.
+    pub fn all(&self) -> impl Iterator<Item = (&String, &Arc<InstanceView>)> {
+        self.instances.iter().chain(&self.building)
+    }
+}
+
 impl InstanceView {
+    /// Whether something of it was damaged and is set aside.
+    pub fn is_damaged(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.is_damaged())
+    }
+
     /// The metric with that name.
     pub fn metric(&self, name: &str) -> Option<&Arc<MetricView>> {
         self.metrics.iter().find(|metric| metric.descriptor.name == name)
@@ -144,6 +167,11 @@ impl MetricView {
             Ok(Arc::new(view))
         });
         views.collect()
+    }
+
+    /// Whether something of it was damaged and is set aside.
+    pub fn is_damaged(&self) -> bool {
+        self.tiers.iter().any(|tier| !tier.set_aside.is_empty())
     }
 
     /// Every segment.

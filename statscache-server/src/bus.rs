@@ -5,7 +5,8 @@
 //!
 //! Promises: a source runs until it is told to stop; nothing a peer sends or omits ends it, makes it allocate
 //! beyond its [limits](decode::MessageLimits) or spin; what is lost is counted, per endpoint ([`EndpointStatus`]),
-//! in the queue ([`QueueStats`]) or by kind ([`Rejects`]).
+//! in the queue ([`QueueStats`]) or by kind ([`Rejects`]). What a numbered endpoint did not deliver is asked for
+//! ([`ReplaySource`]).
 //!
 //! It does not know: what a body means (JSON is the engine's), topic patterns, identity and duplicates, the
 //! clock (it is handed a [`NowFn`]). It never loses order within one connection, and promises none between two.
@@ -24,6 +25,7 @@ mod endpoint;
 pub mod publish;
 mod queue;
 mod rejects;
+mod replay;
 mod status;
 pub mod zeromq;
 pub mod zmtp;
@@ -32,8 +34,9 @@ pub use batch::Batch;
 pub use coverage::{Claims, CoverageWatch};
 pub use endpoint::{Endpoint, EndpointError, EndpointMode, Transport};
 pub use publish::{PublishError, Publisher};
-pub use queue::{BatchReceiver, BatchSender, QueueClosed, QueueStats, Recv, WhenFull, queue};
+pub use queue::{BatchReceiver, BatchSender, QueueClosed, QueueStats, QueueWaker, Recv, WhenFull, queue};
 pub use rejects::{RejectKind, Rejected, RejectedBytes, Rejects};
+pub use replay::{ReplayConfig, ReplayPositions, ReplaySnapshot, ReplaySource, ReplayStatus};
 pub use status::{EndpointSnapshot, EndpointState, EndpointStatus, SourceStats};
 pub use zeromq::{ZeromqConfig, ZeromqSource};
 pub use zmtp::{ZmtpConfig, ZmtpSource};

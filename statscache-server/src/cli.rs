@@ -1,9 +1,13 @@
 //! What an operator types. One file a subcommand.
 
+mod backfill;
 mod check_config;
+mod client;
 mod demo;
+mod history;
 mod plugins;
 mod publish;
+mod reload;
 mod run;
 mod store;
 
@@ -31,8 +35,16 @@ enum Command {
     Publish(publish::Args),
     /// List the plugins of a running daemon
     Plugins(plugins::Args),
+    /// Have a running daemon read its configuration and load its plugins anew
+    Reload(reload::Args),
+    /// Put what a running daemon has built for an instance in the place of what serves
+    Promote(reload::PromoteArgs),
     /// Check a configuration file and say everything that is wrong with it
     CheckConfig(check_config::Args),
+    /// Fill a span of time from the history service, and show how far it is
+    Backfill(backfill::Args),
+    /// Serve messages of a file or a journal as a history service does
+    History(history::Args),
     /// Look into the store of a daemon that is down: what takes room, whether it is sound, moving it
     Store(store::Args),
 }
@@ -49,7 +61,11 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
         Command::Demo(args) => demo::run(&args, bundled),
         Command::Publish(args) => block_on(publish::run(&args)),
         Command::Plugins(args) => block_on(plugins::run(&args)),
+        Command::Reload(args) => block_on(reload::reload(&args)),
+        Command::Promote(args) => block_on(reload::promote(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Backfill(args) => block_on(backfill::run(&args)),
+        Command::History(args) => block_on(history::run(&args)),
         Command::Store(args) => store::run(&args),
     };
     match result {
@@ -71,22 +87,25 @@ fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     result
 }
 
-/// Done at the first interrupt or termination. A second one ends the process at once.
-async fn shutdown_signal() -> anyhow::Result<()> {
+/// Done at the first interrupt or termination from now on, whether or not it is waited for yet. A second one ends
+/// the process at once.
+fn shutdown_signal() -> impl Future<Output = anyhow::Result<()>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (mut terminate, mut interrupt) = (signals.0?, signals.1?);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        eprintln!("statscache: stopped at once; the next start goes on from the journal");
-        std::process::exit(130);
-    });
-    Ok(())
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            eprintln!("statscache: stopped at once; the next start goes on from the journal");
+            std::process::exit(130);
+        });
+        Ok(())
+    }
 }

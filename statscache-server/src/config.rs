@@ -12,8 +12,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::bus::Endpoint;
+use crate::{bus::Endpoint, history::HistoryUrl};
 
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod broken_tests;
 mod json;
@@ -36,10 +38,14 @@ pub struct Config {
     pub bus: BusConfig,
     /// `[http]`: where answers are given.
     pub http: HttpConfig,
+    /// `[admin]`: who may change what runs.
+    pub admin: AdminConfig,
     /// `[data]`: where state is kept.
     pub data: DataConfig,
     /// `[journal]`: how much history stays replayable.
     pub journal: JournalSettings,
+    /// `[history]`: where what was missed is asked for.
+    pub history: HistoryConfig,
     /// `[plugins]`: where plugins come from.
     pub plugins: PluginsConfig,
     /// `[limits]`: bounds on what plugins and clients may use.
@@ -58,6 +64,8 @@ pub struct BusConfig {
     pub endpoints: Vec<Endpoint>,
     /// Addresses on which to listen for publishers that connect.
     pub bind: Vec<Endpoint>,
+    /// Publishers of `endpoints`, each with who is asked for the messages of it that did not come.
+    pub replay: Vec<(Endpoint, Endpoint)>,
     /// Byte prefixes of the topics asked for; never an empty list.
     pub subscribe: Vec<String>,
     /// Which implementation of the wire protocol reads the bus.
@@ -85,6 +93,7 @@ impl Default for BusConfig {
         Self {
             endpoints: Vec::new(),
             bind: Vec::new(),
+            replay: Vec::new(),
             subscribe: vec![String::new()],
             client: BusClient::Zmtp,
             queue_bytes_max: 64 << 20,
@@ -130,6 +139,13 @@ impl Default for HttpConfig {
     }
 }
 
+/// `[admin]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AdminConfig {
+    /// File with the token that requests below `/admin` have to show; without it there is nothing there.
+    pub token_file: Option<PathBuf>,
+}
+
 /// `[data]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataConfig {
@@ -162,6 +178,39 @@ impl Default for JournalSettings {
     }
 }
 
+/// `[history]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryConfig {
+    /// The service that is asked; without one, what was missed stays missing.
+    pub url: Option<HistoryUrl>,
+    /// How far back is asked for.
+    pub reach: Duration,
+    /// What is younger is not asked for yet: the service has not got everything of it.
+    pub settle: Duration,
+    /// How much more is asked for on both sides of what was missed.
+    pub overlap: Duration,
+    /// Requests a second at most; at least one.
+    pub rate: u32,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// Whether this daemon is a history service for others.
+    pub serve: bool,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            reach: Duration::from_secs(30 * 86_400),
+            settle: Duration::from_secs(30),
+            overlap: Duration::from_secs(10),
+            rate: 5,
+            timeout: Duration::from_secs(30),
+            serve: false,
+        }
+    }
+}
+
 /// `[plugins]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginsConfig {
@@ -171,11 +220,21 @@ pub struct PluginsConfig {
     pub bundled: bool,
     /// Failures in a row after which an instance gets no more messages; at least one.
     pub quarantine_after: u32,
+    /// How long the state of an instance is kept after another has taken its place.
+    pub grace: Duration,
+    /// Whether what was built beside an instance waits for an order to take its place.
+    pub hold: bool,
 }
 
 impl Default for PluginsConfig {
     fn default() -> Self {
-        Self { dirs: Vec::new(), bundled: true, quarantine_after: 10 }
+        Self {
+            dirs: Vec::new(),
+            bundled: true,
+            quarantine_after: 10,
+            grace: Duration::from_secs(7 * 86_400),
+            hold: false,
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What keeps the daemon from doing its work, for `/readyz` and the log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use statscache_core::segment::SegmentKey;
 
 /// Parts that can be in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct Health {
     trouble: Mutex<BTreeMap<Part, String>>,
+    /// Segments of the state that somebody could not read.
+    doubts: Mutex<BTreeSet<SegmentKey>>,
 }
 
 impl Health {
@@ -48,6 +52,16 @@ impl Health {
         if self.lock().remove(&part).is_some() {
             tracing::info!(part = part.as_str(), "works again");
         }
+    }
+
+    /// A segment of the state could not be read; whoever writes the state looks at it.
+    pub fn doubt(&self, segment: SegmentKey) {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).insert(segment);
+    }
+
+    /// Takes what was doubted.
+    pub fn take_doubts(&self) -> BTreeSet<SegmentKey> {
+        std::mem::take(&mut *self.doubts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All present trouble.

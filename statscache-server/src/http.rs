@@ -1,17 +1,19 @@
 //! HTTP: routes over the present view. Readers share an immutable picture and take no lock.
 
+mod admin;
 mod connections;
+mod diff;
 mod metric;
 mod params;
 mod plugins;
-mod problem;
+pub(crate) mod problem;
 mod queries;
 mod rows;
 mod status;
-mod time;
-mod urlquery;
+pub(crate) mod time;
+pub(crate) mod urlquery;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -28,9 +30,15 @@ use statscache_core::view::{InstanceView, View};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    bus::SourceStats, clock::Clock, health::Health, host::CardStatus, host::InstanceCard, ingest::Shared,
+    bus::SourceStats,
+    clock::Clock,
+    health::Health,
+    history::{self, backfill::Backfill, serve::HistoryService},
+    host::{CardStatus, Cards, InstanceCard},
+    ingest::Shared,
     telemetry::Telemetry,
 };
+pub use admin::Admin;
 use connections::{IDLE_MAX, LimitedListener};
 use problem::Problem;
 use queries::Queries;
@@ -39,16 +47,16 @@ use queries::Queries;
 #[derive(Clone)]
 pub struct AppState {
     view: Arc<ArcSwap<View>>,
-    cards: Arc<Vec<InstanceCard>>,
-    /// Position of the card of each instance; the one that runs, where several have an id.
-    card_of: Arc<HashMap<String, usize>>,
+    cards: Arc<ArcSwap<Cards>>,
+    admin: Arc<Admin>,
+    backfill: Arc<Backfill>,
+    history: Option<Arc<HistoryService>>,
     bus: Arc<SourceStats>,
     health: Arc<Health>,
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
     rows_max: usize,
-    series_max: u32,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
 }
@@ -58,63 +66,64 @@ impl AppState {
     pub fn new(
         shared: &Shared,
         bus: SourceStats,
-        cards: Vec<InstanceCard>,
-        (rows_max, series_max): (usize, u32),
+        cards: Arc<ArcSwap<Cards>>,
+        admin: Admin,
+        (backfill, history): (Arc<Backfill>, Option<Arc<HistoryService>>),
+        rows_max: usize,
         view_age_max: Duration,
     ) -> Self {
-        let mut card_of = HashMap::new();
-        for (position, card) in cards.iter().enumerate() {
-            let started = card.status == CardStatus::Started;
-            if started || !card_of.contains_key(&card.id) {
-                card_of.insert(card.id.clone(), position);
-            }
-        }
         Self {
             view: shared.view.clone(),
-            cards: Arc::new(cards),
-            card_of: Arc::new(card_of),
+            cards,
+            admin: Arc::new(admin),
+            backfill,
+            history,
             bus: Arc::new(bus),
             health: shared.health.clone(),
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
             rows_max,
-            series_max,
             view_age_max,
         }
     }
 
     /// All instances.
-    pub fn cards(&self) -> &[InstanceCard] {
-        &self.cards
-    }
-
-    fn card(&self, id: &str) -> Result<&InstanceCard, Problem> {
-        let position = self.card_of.get(id).ok_or_else(|| {
-            let ids: Vec<&str> = self.cards.iter().map(|card| card.id.as_str()).collect();
-            Problem::not_found(format!("there is no plugin `{id}`; there are: {}", ids.join(", ")))
-        })?;
-        Ok(&self.cards[*position])
+    pub fn cards(&self) -> Arc<Cards> {
+        self.cards.load_full()
     }
 
     /// The instance with that id, if it was started.
     fn instance<'v>(&self, view: &'v View, id: &str) -> Result<&'v Arc<InstanceView>, Problem> {
-        let card = self.card(id)?;
+        let cards = self.cards();
+        let card = card(&cards, id)?;
         view.instances.get(id).ok_or_else(|| match &card.status {
             CardStatus::Failed(why) => Problem::unavailable(format!("plugin `{id}` could not be started: {why}")),
-            _ => Problem::unavailable(format!("plugin `{id}` is disabled by the configuration")),
+            CardStatus::Disabled => Problem::unavailable(format!("plugin `{id}` is disabled by the configuration")),
+            CardStatus::Started => Problem::unavailable(format!("plugin `{id}` is just being started; ask again")),
         })
     }
 }
 
+/// What is known of the instance with that id.
+fn card<'c>(cards: &'c Cards, id: &str) -> Result<&'c InstanceCard, Problem> {
+    cards.get(id).ok_or_else(|| {
+        let ids: Vec<&str> = cards.all().iter().map(|card| card.id.as_str()).collect();
+        Problem::not_found(format!("there is no plugin `{id}`; there are: {}", ids.join(", ")))
+    })
+}
+
 /// All routes.
 pub fn router(state: AppState) -> Router {
+    let history = state.history.clone().map_or_else(Router::new, history::serve::router);
     Router::new()
         .route("/", get(index))
         .route("/plugins", get(plugins::list))
         .route("/plugins/{id}", get(plugins::one))
         .route("/plugins/{id}/schema", get(plugins::schema))
+        .route("/plugins/{id}/diff", get(diff::diff))
         .route("/plugins/{id}/{metric}", get(metric::values))
+        .nest("/admin", admin::router(state.clone()))
         .route("/bus", get(status::bus))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
@@ -123,6 +132,7 @@ pub fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn(common_headers))
         .with_state(state)
+        .merge(history)
 }
 
 /// Serves until told to stop; then answers what is under way and ends.

@@ -1,11 +1,13 @@
 //! Figures of the daemon itself: every name once, in Prometheus' text format (version 0.0.4).
 
 use std::{
+    collections::BTreeMap,
     fmt::{Display, Write},
     sync::{Mutex, PoisonError},
 };
 
 use statscache_core::{engine::Counters, view::View};
+use statscache_plugin_sdk::Timestamp;
 
 use crate::bus::SourceStats;
 
@@ -18,6 +20,8 @@ pub struct IngestFigures {
     pub commits: u64,
     /// Bytes of the store on disk.
     pub store_bytes: u64,
+    /// Libraries of plugins that were opened; none is ever unloaded.
+    pub libraries: usize,
     /// Memory that is accounted for, bytes, and the most that it may be.
     pub memory: (usize, usize),
     /// Whether new label sets are folded because of it.
@@ -28,6 +32,7 @@ pub struct IngestFigures {
 #[derive(Debug, Default)]
 pub struct Telemetry {
     ingest: Mutex<IngestFigures>,
+    stalled: Mutex<BTreeMap<String, Timestamp>>,
 }
 
 impl Telemetry {
@@ -41,6 +46,23 @@ impl Telemetry {
         *self.ingest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Instances that do not return from a message, and since when.
+    pub fn stalled(&self) -> BTreeMap<String, Timestamp> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets [`Telemetry::stalled`]; logs who is new.
+    pub fn set_stalled(&self, stalled: BTreeMap<String, Timestamp>) {
+        let mut known = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in stalled.keys().filter(|id| !known.contains_key(*id)) {
+            tracing::error!(id, "the plugin does not return from a message; the others go on without it");
+        }
+        for id in known.keys().filter(|id| !stalled.contains_key(*id)) {
+            tracing::info!(id, "the plugin has returned");
+        }
+        *known = stalled;
+    }
+
     /// All figures as text.
     pub fn render(&self, view: &View, bus: &SourceStats) -> String {
         let mut text = Text::default();
@@ -48,6 +70,12 @@ impl Telemetry {
         let counters = ingest.counters;
         text.one("statscache_messages_accepted_total", "counter", "messages written to the journal", counters.accepted);
         text.one("statscache_messages_duplicate_total", "counter", "messages seen before", counters.duplicates);
+        text.one(
+            "statscache_messages_id_conflict_total",
+            "counter",
+            "messages whose id another message has, counted as well",
+            counters.id_conflicts,
+        );
         text.one("statscache_messages_repaired_total", "counter", "messages with NaN or Infinity", counters.repaired);
         text.one(
             "statscache_messages_future_total",
@@ -61,8 +89,21 @@ impl Telemetry {
             "identities forgotten before their window had passed",
             counters.forgotten_early,
         );
+        text.one(
+            "statscache_dedupe_unchecked_total",
+            "counter",
+            "messages stamped before the window, which may have been seen before",
+            counters.unchecked,
+        );
+        text.one(
+            "statscache_history_fetched_total",
+            "counter",
+            "messages fetched from the history service and written to the journal",
+            counters.fetched,
+        );
         text.one("statscache_commits_total", "counter", "commits written", ingest.commits);
         text.one("statscache_store_bytes", "gauge", "bytes of the store on disk", ingest.store_bytes);
+        text.one("statscache_libraries", "gauge", "libraries of plugins opened, none is unloaded", ingest.libraries);
         let (memory, memory_max) = ingest.memory;
         text.one("statscache_memory_bytes", "gauge", "memory of label sets, deltas, indexes and the cache", memory);
         text.one("statscache_memory_limit_bytes", "gauge", "beyond it new label sets are folded", memory_max);
@@ -90,11 +131,17 @@ impl Telemetry {
 fn bus_figures(text: &mut Text, bus: &SourceStats) {
     let endpoints = bus.snapshot();
     type Column = (&'static str, &'static str, &'static str, fn(&crate::bus::EndpointSnapshot) -> u64);
-    let columns: [Column; 8] = [
+    let columns: [Column; 10] = [
         ("statscache_bus_messages_total", "counter", "messages received", |e| e.messages),
         ("statscache_bus_bytes_total", "counter", "bytes of messages received", |e| e.bytes),
         ("statscache_bus_dropped_total", "counter", "messages dropped because the queue was full", |e| {
             e.dropped_messages
+        }),
+        ("statscache_bus_replayed_total", "counter", "messages missed and brought by asking", |e| {
+            e.replay.as_ref().map_or(0, |replay| replay.replayed)
+        }),
+        ("statscache_bus_lost_total", "counter", "numbered messages missed that could not be had", |e| {
+            e.replay.as_ref().map_or(0, |replay| replay.lost)
         }),
         ("statscache_bus_rejected_total", "counter", "messages rejected", |e| e.rejected),
         ("statscache_bus_connects_total", "counter", "connections made", |e| e.connects),

@@ -38,8 +38,9 @@ fn assert_has(text: &str, words: &[&str]) {
 fn help_and_version() {
     let help = run(&["--help"]);
     assert_eq!(help.code, Some(0));
-    assert_has(&help.stdout, &["Usage: statscache", "run", "demo", "publish", "plugins", "check-config", "store"]);
-    for command in ["run", "demo", "publish", "plugins", "check-config", "store"] {
+    assert_has(&help.stdout, &["Usage: statscache"]);
+    for command in ["run", "demo", "publish", "plugins", "check-config", "backfill", "history", "store"] {
+        assert_has(&help.stdout, &[command]);
         let help = run(&[command, "--help"]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""), "{command}");
         assert_has(&help.stdout, &["Usage: statscache", command, "Options:"]);

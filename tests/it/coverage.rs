@@ -8,7 +8,7 @@ use crate::support::{DaemonSetup, Message, TestDaemon, TestPublisher, now_secs, 
 const TOPIC: &str = "org.fedoraproject.prod.git.push";
 
 /// The coverage of each second from `start` on, a letter each: complete, partial, missing.
-fn seen(daemon: &TestDaemon, start: i64, end: i64) -> String {
+pub fn seen(daemon: &TestDaemon, start: i64, end: i64) -> String {
     seen_by(daemon, "volume/messages", start, end)
 }
 
@@ -32,7 +32,7 @@ fn seen_by(daemon: &TestDaemon, metric: &str, start: i64, end: i64) -> String {
 }
 
 /// Sends a message a look until so many seconds in a row are complete; gives the first of them.
-fn wait_complete(daemon: &TestDaemon, publisher: &mut TestPublisher, since: i64, seconds: usize) -> i64 {
+pub fn wait_complete(daemon: &TestDaemon, publisher: &mut TestPublisher, since: i64, seconds: usize) -> i64 {
     let mut first = None;
     daemon.wait_until(&format!("{seconds} seconds are complete"), |daemon| {
         publisher.send(&Message::new(TOPIC));

@@ -391,6 +391,9 @@ fn a_change_of_configuration_is_computed_anew_from_the_journal() {
     let setup = daemon.terminate().without_instances();
     let setup = setup.instance("volume", "volume", "{ latest_body = true }").instance("neighbour", "neighbour", "");
     let daemon = setup.start();
+    daemon.wait_until("the new one has taken the place of the old one", |daemon| {
+        daemon.plugin("volume")["building"].is_null()
+    });
     wait_count(&daemon, "volume", "messages", 100);
     wait_count(&daemon, "neighbour", "seen", 100);
     assert_eq!(daemon.rows("/plugins/volume/by_topic?start=now-1d&step=1h"), before);
@@ -424,19 +427,25 @@ fn a_plugin_of_the_operator_replaces_one_that_ships() {
 }
 
 #[test]
-fn a_plugin_that_does_not_return_is_seen_from_outside() {
+fn a_plugin_that_does_not_return_holds_up_nobody() {
     let mut publisher = TestPublisher::start();
     let setup = DaemonSetup::new().plugin(&test_library(HOSTILE)).instance("asked", "hostile", "{ mode = \"asked\" }");
-    let daemon = setup.endpoint(&publisher.address).start();
+    let daemon = setup.instance("volume", "volume", "").endpoint(&publisher.address).start();
     publisher.reaches(&daemon);
-    assert_eq!(daemon.get("/readyz").status, 200);
+    let before = total(&daemon, "volume", "messages");
     publisher.send(&Message::new("org.example.event").msg(json!({"do": "stall_ms", "n": 13_000})));
-    daemon.wait_until("says that it stands still", |daemon| {
-        let answer = daemon.get("/readyz");
-        answer.status == 503 && answer.json()["trouble"].to_string().contains("a plugin does not return")
-    });
+    for _ in 0..100 {
+        publisher.send(&Message::new("org.example.event"));
+    }
+    daemon.wait_until("others go on", |daemon| total(daemon, "volume", "messages") == before + 101);
+    assert_eq!(daemon.plugin("volume")["state"], "running");
+    daemon.wait_until("says that it is stalled", |daemon| daemon.plugin("asked")["state"] == "stalled");
+    let asked = daemon.plugin("asked");
+    assert_words("error", asked["error"].as_str().unwrap_or_default(), &["does not return", "since"]);
+    assert!(asked["lag"]["messages"].as_u64() >= Some(101), "{asked}");
+    assert_eq!(daemon.get("/readyz").status, 200, "the daemon does its work");
     // Readers are served on, and it recovers when the plugin does.
     assert_eq!(daemon.get("/plugins/asked/seen").status, 200);
-    daemon.wait_until("goes on", |daemon| daemon.get("/readyz").status == 200);
-    daemon.wait_until("counts it", |daemon| total(daemon, "asked", "seen") >= 1);
+    daemon.wait_until("goes on", |daemon| daemon.plugin("asked")["state"] == "running");
+    daemon.wait_until("counts all", |daemon| total(daemon, "asked", "seen") >= 100);
 }

@@ -10,7 +10,7 @@ use statscache_server::bus::{EndpointState, Publisher, RejectKind};
 
 mod hostile;
 mod scripted;
-mod support;
+pub mod support;
 
 use support::{Client, Library, Pump, SOON, Subscriber, free_port, libraries, note, tcp};
 

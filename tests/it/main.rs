@@ -1,11 +1,15 @@
 //! End to end: real sockets, real shared libraries, real processes. Each line below says what its module holds true.
 
+/// What was missed is fetched, counts once, and is said to be missing until it is there.
+mod backfill;
 /// The command line: every subcommand, what it prints, and how it refuses.
 mod cli;
 /// How much of the bus was seen: complete, partial, missing, and what stands for empty buckets.
 mod coverage;
 /// A full disk: the daemon says so, serves on, and resumes by itself with nothing lost.
 mod disk;
+/// What was missed: the service that gives it, its client, and what an operator types for both.
+mod history;
 /// The plugin host: libraries and plugins that do everything wrong, beside ones that do not notice.
 mod host;
 /// HTTP: problems, headers, schemas, figures, many readers at once.
@@ -16,13 +20,25 @@ mod interop;
 mod kill;
 /// Every kind of metric: its values, order, sums along a path, removal, and the same after a crash.
 mod kinds;
+/// A slow instance lags, shows it, and holds up nobody.
+mod lag;
 /// Limits: what is beyond them is counted and said, and the rest goes on.
 mod limits;
+/// Any order, duplication, split and replay of a corpus gives the same state, for every shipped plugin.
+mod order;
 /// From a publisher to JSON: what is counted, where, and how it is asked for.
 mod pipeline;
+/// A power cut at any change of the disk: journal and store hold what was promised.
+mod power;
+/// Relays, repetitions and publishers listed twice: each message counts once.
+mod redundancy;
+/// Numbered messages that did not come are asked for; what cannot be had is said.
+mod replay;
 /// The store of a daemon that is down: sums, checks, moving it elsewhere; and one of an earlier format.
 mod store;
 /// What tests are written with: daemons, publishers, messages, and waiting with a deadline.
 mod support;
 /// The tree itself: rules that can be checked are checked here.
 mod tidy;
+/// Reloads: other plugins, configurations and versions while the daemon runs, and nothing lost or half shown.
+mod upgrade;

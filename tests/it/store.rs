@@ -66,7 +66,7 @@ fn counted() -> DaemonSetup {
 fn stats_and_check_of_a_daemon_that_is_down() {
     let setup = counted();
     let stats = fine(store(&setup, &["stats"]));
-    for words in ["format 2", "on disk", "label sets", "volume", "by_topic", "1s for 2h", "coverage of the bus: "] {
+    for words in ["format 3", "on disk", "label sets", "volume", "by_topic", "1s for 2h", "coverage of the bus: "] {
         assert!(stats.contains(words), "no {words:?} in\n{stats}");
     }
     let json: Value = serde_json::from_str(&fine(store(&setup, &["stats", "--json"]))).expect("JSON");
@@ -170,23 +170,85 @@ fn with_fixture(setup: &DaemonSetup, name: &str) -> Value {
     serde_json::from_str(&answers).expect("JSON")
 }
 
-/// Every kind, in columns of partitions that are closed since 2024 and in rows.
-#[test]
-fn a_store_of_format_2_gives_the_same_answers() {
-    let setup = DaemonSetup::new()
+/// What the fixtures of formats 2 and 3 are of: every kind, in columns of partitions that are closed since 2024 and in
+/// rows.
+fn setup_of_fixtures() -> DaemonSetup {
+    DaemonSetup::new()
         .plugin(&test_library("statscache_test_plugin_kinds"))
         .instance("volume", "volume", "")
-        .instance("kinds", "kinds", "");
-    let answers = with_fixture(&setup, "store-v2");
-    let check = fine(store(&setup, &["check"]));
-    assert_eq!(check.matches(": ok; ").count(), 2, "{check}");
-    assert!(fine(store(&setup, &["stats"])).contains("chunks in columns"));
-    let daemon = setup.start();
+        .instance("kinds", "kinds", "")
+}
+
+fn assert_answers(daemon: &TestDaemon, answers: &Value) {
     let answers = answers.as_object().expect("by URL");
     assert_eq!(answers.len(), 11);
     for (url, expected) in answers {
-        assert_eq!(&Value::from(rows(&daemon, url)), expected, "{url}");
+        assert_eq!(&Value::from(rows(daemon, url)), expected, "{url}");
     }
+}
+
+/// Coverage of the first and the last day of March 2024 that were filled, and of one that was filled in part. Each has
+/// messages, so that none is missing.
+fn coverage_of_march(daemon: &TestDaemon) -> Vec<Value> {
+    let rows = daemon.rows("/plugins/volume/messages?start=2024-03-01T00:00:00Z&end=2024-03-08T00:00:00Z&step=1d");
+    [0, 5, 6].map(|day: usize| rows[day]["coverage"].clone()).to_vec()
+}
+
+/// Has all that format 3 added: times filled, states of namespaces, the start of what was read without a gap, and a
+/// segment that is set aside.
+#[test]
+fn a_store_of_format_3_gives_the_same_answers() {
+    let setup = setup_of_fixtures();
+    let answers = with_fixture(&setup, "store-v3");
+    let check = store(&setup, &["check"]);
+    check.fails_with(&["1 problem in"]);
+    assert_eq!(check.stdout.matches(": ok; ").count(), 3, "{}", check.stdout);
+    assert!(check.stdout.contains("its 1 cells count in no answer, because chunk 0 was damaged"), "{}", check.stdout);
+    let stats = fine(store(&setup, &["stats"]));
+    let (states, segments) =
+        ("of building is being built\nnamespace 4 of retired was replaced at 2026-", "1 segments with");
+    for words in ["format 3", "chunks in columns", states, segments] {
+        assert!(stats.contains(words), "no {words:?} in\n{stats}");
+    }
+    let export = fine(store(&setup, &["export"]));
+    for words in [
+        "\"state\":{\"type\":\"retired\",\"since\":1794700000000000}",
+        "\"since\":7,",
+        "\"filled\":[[1709251200000000,",
+    ] {
+        assert!(export.contains(words), "no {words:?} in\n{export}");
+    }
+    let daemon = setup.start();
+    assert_answers(&daemon, &answers);
+    assert_eq!(coverage_of_march(&daemon), ["complete", "complete", "partial"]);
+}
+
+#[test]
+fn a_store_of_format_2_gives_the_same_answers() {
+    let setup = setup_of_fixtures();
+    let answers = with_fixture(&setup, "store-v2");
+    for command in ["stats", "check", "export"] {
+        store(&setup, &[command]).fails_with(&["format 2", "start the daemon of this version"]);
+    }
+    let daemon = setup.start();
+    assert_answers(&daemon, &answers);
+    assert_eq!(coverage_of_march(&daemon), ["partial"; 3]);
+    let setup = daemon.terminate();
+    let check = fine(store(&setup, &["check"]));
+    assert_eq!(check.matches(": ok; ").count(), 2, "{check}");
+    let stats = fine(store(&setup, &["stats"]));
+    assert!(stats.contains("format 3") && stats.contains("chunks in columns"), "{stats}");
+}
+
+#[test]
+fn an_export_of_format_2_gives_the_same_answers() {
+    let setup = setup_of_fixtures();
+    let fixture = tree("tests/fixtures/store-v2");
+    fine(store(&setup, &["import", text(&fixture.join("export.jsonl"))]));
+    let check = fine(store(&setup, &["check"]));
+    assert_eq!(check.matches(": ok; ").count(), 2, "{check}");
+    let answers = fs::read_to_string(fixture.join("answers.json")).expect("it is there");
+    assert_answers(&setup.start(), &serde_json::from_str(&answers).expect("JSON"));
 }
 
 #[test]
@@ -207,5 +269,5 @@ fn a_store_of_format_1_gives_the_same_answers() {
     let check = fine(store(&setup, &["check"]));
     assert_eq!(check.matches(": ok; ").count(), 2, "{check}");
     let stats = fine(store(&setup, &["stats"]));
-    assert!(stats.contains("format 2"), "{stats}");
+    assert!(stats.contains("format 3"), "{stats}");
 }

@@ -2,9 +2,11 @@
 //! known printed when it passes.
 
 mod daemon;
+mod history;
 mod message;
 mod plugins;
 mod publisher;
+mod replier;
 mod schema;
 
 use std::{
@@ -15,9 +17,11 @@ use std::{
 };
 
 pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch};
+pub use history::HistoryProcess;
 pub use message::{Message, now_secs, rfc3339, topic_counts};
-pub use plugins::{compile, raw_abi, test_library};
+pub use plugins::{compile, raw_abi, raw_abi_version, test_library};
 pub use publisher::{PublishProcess, TestPublisher};
+pub use replier::{Reply, TestReplier};
 pub use schema::validate;
 
 /// For anything that should happen at once; long, because the machine may be busy.

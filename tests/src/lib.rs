@@ -1,3 +1,4 @@
-//! Benchmarks of statscache: what `measure` runs.
+//! What `measure` runs: benchmarks of statscache, and power cuts.
 
 pub mod measure;
+pub mod powercut;

@@ -1,16 +1,22 @@
 //! The cases, and what they share.
 
 mod call;
+mod catch_up;
 mod churn;
 mod columns;
 mod commit;
 mod core;
 mod counting;
+mod dedupe;
 mod ingest;
+mod journal_cost;
+mod kill;
 mod memory;
+mod power_cut;
 mod process;
 mod query;
 mod reopen;
+mod restart;
 mod series;
 mod stream;
 
@@ -18,6 +24,8 @@ use std::process::ExitCode;
 
 pub use counting::Counting;
 use statscache_server::host::BundledPlugin;
+
+use crate::powercut;
 
 /// One case.
 struct Case {
@@ -35,7 +43,7 @@ struct Figure {
     bar: f64,
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 15] = [
     Case {
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
@@ -65,6 +73,32 @@ const CASES: [Case; 9] = [
     Case { name: "commit", about: "how long a commit holds ingest, divided by the updates in it", run: commit::run },
     Case { name: "range-query", about: "CPU of answers, beside sums over plain vectors", run: query::run },
     Case { name: "churn", about: "disk and memory over weeks in which retention works", run: churn::run },
+    Case {
+        name: "power-cut",
+        about: "what power cuts lose of journal and store, at every change of the disk",
+        run: power_cut::run,
+    },
+    Case {
+        name: "kill",
+        about: "what kill -9 under load loses or counts twice, against a recount of the journal",
+        run: kill::run,
+    },
+    Case {
+        name: "catch-up",
+        about: "CPU per message of a new instance that reads the journal, divided by that of the bus",
+        run: catch_up::run,
+    },
+    Case {
+        name: "restart",
+        about: "CPU and time from start to serving after kill -9 at full load, divided by those after a stop",
+        run: restart::run,
+    },
+    Case {
+        name: "journal-cost",
+        about: "CPU per message with journal and dedupe, divided by the same without",
+        run: journal_cost::run,
+    },
+    Case { name: "dedupe-memory", about: "memory of a million identities, and CPU of each", run: dedupe::run },
 ];
 
 /// Runs what the arguments ask for.
@@ -77,12 +111,19 @@ pub fn main(args: &[String], bundled: &[BundledPlugin]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["publisher", messages] => stream::publish(messages),
+        ["folder", messages, rounds] => journal_cost::fold(messages, rounds, bundled),
         ["receiver", endpoint, messages] => ingest::receive(endpoint, messages, bundled),
         ["series-holder", series] => series::hold(series),
         ["store-maker", dir, series, days] => reopen::make(dir, series, days),
         ["store-opener", dir] => reopen::open(dir),
+        ["power-cut-child", dir, seed, commits, is_clean] => powercut::live(dir, seed, commits, is_clean),
+        ["power-cut-check", seed] => powercut::serve(seed),
+        ["power-cut", ref options @ ..] if !options.is_empty() => {
+            return report("power-cut", power_cut::run_with(options));
+        }
+        ["kill", "--rounds", rounds] => return report("kill", kill::run_rounds(rounds)),
         [name] => match CASES.iter().find(|case| case.name == name) {
-            Some(case) => return report(case, quick),
+            Some(case) => return report(case.name, (case.run)(quick)),
             None => Err(anyhow::anyhow!("there is no case `{name}`; `measure list` names them")),
         },
         _ => Err(anyhow::anyhow!("usage: measure NAME [--quick], or measure list")),
@@ -96,17 +137,17 @@ pub fn main(args: &[String], bundled: &[BundledPlugin]) -> ExitCode {
     }
 }
 
-fn report(case: &Case, quick: bool) -> ExitCode {
-    match (case.run)(quick) {
+fn report(name: &str, result: anyhow::Result<Vec<Figure>>) -> ExitCode {
+    match result {
         Ok(figures) => {
             for Figure { what, value, unit, bar } in &figures {
-                println!("{}: {what} {value:.2}{unit}, bar {bar}{unit}", case.name);
+                println!("{name}: {what} {value:.2}{unit}, bar {bar}{unit}");
             }
             let is_met = figures.iter().all(|figure| figure.value <= figure.bar);
             if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            eprintln!("measure {}: {error:#}", case.name);
+            eprintln!("measure {name}: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -377,7 +377,47 @@ fn an_instance_has_seen_what_came_and_was_read() {
     bytes.clear();
     put_i64(&mut bytes, secs(89).micros());
     reading.read().encode(&mut bytes);
+    Coverage::new().encode(&mut bytes);
     assert!(Reading::decode(&mut Input(&bytes)).is_err(), "it cannot have read what is to come");
-    assert!(Reading::decode(&mut Input(&[0x80, 0, 0])).is_err(), "a number that is too long");
-    assert!(Reading::decode(&mut Input(&[0, 0])).is_ok());
+    assert!(Reading::decode(&mut Input(&[0x80, 0, 0, 0])).is_err(), "a number that is too long");
+    assert!(Reading::decode(&mut Input(&[0, 0, 0])).is_ok());
+    assert!(Reading::decode(&mut Input(&[0, 0])).is_err(), "format 2 of the store had no times filled");
+    assert_eq!(Reading::decode_unfilled(&mut Input(&[0, 0])), Ok(Reading::new(secs(0))));
+}
+
+#[test]
+fn what_was_filled_has_been_seen_whatever_the_bus_brought() {
+    let (part, whole) = (Seen::Part, Seen::Whole);
+    let mut bus = Coverage::new();
+    bus.add(secs(50), secs(100), whole);
+    let mut reading = Reading::new(secs(60));
+    reading.advance(secs(100));
+    reading.fill(secs(0), secs(50), whole);
+    reading.fill(secs(45), secs(70), part);
+    reading.fill(secs(10), secs(10), whole);
+    let seen = |reading: &Reading| {
+        let seen = reading.seen_by(&bus);
+        seen.intervals()
+            .map(|(start, end, seen)| (start.micros() / 1_000_000, end.micros() / 1_000_000, seen))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&reading), [(0, 50, whole), (50, 60, part), (60, 100, whole)], "before it began as well");
+    assert_eq!(reading.filled().intervals().count(), 2);
+    assert_eq!((reading.until(), reading.read().intervals().count()), (secs(100), 1), "nothing else is touched");
+
+    let mut bytes = Vec::new();
+    reading.encode(&mut bytes);
+    let mut input = Input(&bytes);
+    assert_eq!(Reading::decode(&mut input), Ok(reading.clone()));
+    assert!(input.is_empty());
+    assert!((0..bytes.len()).all(|len| Reading::decode(&mut Input(&bytes[..len])).is_err()), "it ends early");
+
+    reading.gap(secs(40), secs(80));
+    assert_eq!(seen(&reading), [(0, 40, whole), (80, 100, whole)], "a gap is one of both");
+    reading.fill(secs(40), secs(60), whole);
+    reading.doubt(secs(55), secs(85));
+    assert_eq!(seen(&reading), [(0, 55, whole), (55, 60, part), (80, 85, part), (85, 100, whole)]);
+    reading.forget_before(secs(57));
+    assert_eq!(seen(&reading)[0], (57, 60, part));
+    assert_eq!(reading.filled().intervals().count(), 1);
 }

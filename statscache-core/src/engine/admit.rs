@@ -5,9 +5,10 @@ use std::borrow::Cow;
 
 use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
 
+use super::holders::Parts;
 use crate::{
     identity::{self, Identity},
-    journal::RECORD_BYTES_MAX,
+    journal::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX},
 };
 
 /// Why a message is not accepted.
@@ -23,8 +24,8 @@ pub enum Rejection {
     TooLong,
 }
 
-/// Room for topic and body in a record of the journal, beside its frame of 44 bytes.
-const MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX - 44;
+/// Room for topic and body in a record of the journal, beside what else is in it.
+const MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES_MAX;
 
 /// Where the value of a field is in the body; empty for none (no JSON value is empty).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub(super) struct Admitted<'b> {
     pub(super) time: Timestamp,
     pub(super) body: Cow<'b, str>,
     /// The body as it came, which is what the journal keeps.
-    pub(super) original: &'b [u8],
+    pub(super) original: &'b str,
     pub(super) identity: Identity,
     /// Its fields begin here.
     pub(super) first_slot: usize,
@@ -61,11 +62,27 @@ pub(super) struct Admitted<'b> {
     pub(super) is_future: bool,
     /// It says when it happens; otherwise its time is that of its arrival.
     pub(super) is_stamped: bool,
+    /// Its id is its own; otherwise it is made of its identity.
+    pub(super) has_id: bool,
+    /// For whom it is; nothing where that is the same for all of its batch.
+    pub(super) parts: Parts,
+    /// Sequence of the first of its records.
+    pub(super) sequence: u64,
 }
 
 impl Admitted<'_> {
     pub(super) fn is_repaired(&self) -> bool {
         matches!(self.body, Cow::Owned(_))
+    }
+
+    /// How many records of the journal it takes.
+    pub(super) fn records(&self) -> usize {
+        self.parts.len().max(1)
+    }
+
+    /// What plugins see as its id, if its identity was found before.
+    pub(super) fn id_of(&self, identity: Identity) -> Cow<'_, str> {
+        if self.has_id { Cow::Borrowed(&self.id) } else { identity::to_text(identity) }
     }
 }
 
@@ -101,13 +118,11 @@ impl Admission {
     /// the latest of any so far.
     pub(super) fn read<'b>(
         &self,
-        (topic, body): (&'b [u8], &'b [u8]),
+        (topic, text): (&'b str, &'b str),
         received: (Timestamp, Timestamp),
         slots: &mut Vec<Slot>,
         found: &mut Vec<Option<&'b str>>,
     ) -> Result<Admitted<'b>, Rejection> {
-        let topic = str::from_utf8(topic).map_err(|_| Rejection::TopicNotUtf8)?;
-        let text = str::from_utf8(body).map_err(|_| Rejection::BodyNotUtf8)?;
         if topic.len() + text.len() > MESSAGE_BYTES_MAX {
             return Err(Rejection::TooLong);
         }
@@ -123,9 +138,23 @@ impl Admission {
         slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
         let message = self.admitted(topic, text, &found, received, first_slot);
         let id = Cow::Owned(message.id.into_owned());
-        let Admitted { time, identity, is_future, is_stamped, .. } = message;
-        let repaired = Cow::Owned(repaired);
-        Ok(Admitted { topic, id, time, body: repaired, original: body, identity, first_slot, is_future, is_stamped })
+        let Admitted { time, identity, is_future, is_stamped, has_id, .. } = message;
+        let body = Cow::Owned(repaired);
+        let (parts, sequence) = (Parts::default(), 0);
+        Ok(Admitted {
+            topic,
+            id,
+            time,
+            body,
+            original: text,
+            identity,
+            first_slot,
+            is_future,
+            is_stamped,
+            has_id,
+            parts,
+            sequence,
+        })
     }
 
     fn admitted<'b>(
@@ -136,12 +165,26 @@ impl Admission {
         (received, arrived): (Timestamp, Timestamp),
         first_slot: usize,
     ) -> Admitted<'b> {
-        let (identity, id) = self.identity(topic, text, found);
+        let (identity, id, has_id) = self.identity(topic, text, found);
         let said = found[self.own.timestamp].and_then(read_time);
         let (time, is_stamped) = (said.unwrap_or(received), said.is_some());
         let is_future = self.is_future(time, arrived);
-        let (body, original) = (Cow::Borrowed(text), text.as_bytes());
-        Admitted { topic, id, time, body, original, identity, first_slot, is_future, is_stamped }
+        let (body, original) = (Cow::Borrowed(text), text);
+        let (parts, sequence) = (Parts::default(), 0);
+        Admitted {
+            topic,
+            id,
+            time,
+            body,
+            original,
+            identity,
+            first_slot,
+            is_future,
+            is_stamped,
+            has_id,
+            parts,
+            sequence,
+        }
     }
 
     /// `arrived` is the latest time of arrival so far.
@@ -149,9 +192,9 @@ impl Admission {
         time > arrived.plus_micros(self.ahead_max)
     }
 
-    fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>) {
+    fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>, bool) {
         if let Some(id) = found[self.own.msg_id].and_then(read_msg_id) {
-            return (identity::of_id(&id), id);
+            return (identity::of_id(&id), id, true);
         }
         let values: Option<Vec<Cow<'_, str>>> =
             self.own.id_fields.iter().map(|slot| found[*slot].and_then(identifying)).collect();
@@ -159,7 +202,7 @@ impl Admission {
             Some(values) if !values.is_empty() => identity::of_fields(values.iter().map(|value| &**value)),
             _ => identity::of_bytes(topic.as_bytes(), body.as_bytes()),
         };
-        (identity, identity::to_text(identity))
+        (identity, identity::to_text(identity), false)
     }
 }
 
@@ -237,7 +280,7 @@ mod tests {
         let own = register(&mut fields, &["/msg/url".to_owned(), "/msg/at".to_owned()]);
         let admission = Admission::new(fields, own, 86_400_000_000);
         let mut slots = Vec::new();
-        match admission.read((b"a.b", body.as_bytes()), (RECEIVED, RECEIVED), &mut slots, &mut Vec::new()) {
+        match admission.read(("a.b", body), (RECEIVED, RECEIVED), &mut slots, &mut Vec::new()) {
             Ok(message) => {
                 let values = slots.iter().map(|slot| slot.of(&message.body)).collect();
                 expect(Ok((&message, values)));

@@ -5,29 +5,28 @@ use std::{
     sync::Arc,
 };
 
-use statscache_plugin_sdk::{Keep, Tier, Timestamp};
+use statscache_plugin_sdk::{Declaration, Timestamp};
 
 use super::{
     PendingCommit,
-    cells::{Cells, each_cells},
     compact::Compaction,
-    delta::{InstanceDelta, MetricDelta},
+    damage::{self, SetAside},
+    delta::InstanceDelta,
+    writer::Writer,
 };
 use crate::{
-    bucket::{self, Partition},
     bytes::Corrupt,
-    coverage::{Claim, Coverage},
+    coverage::{Claim, Coverage, Reading},
     journal::{JournalError, JournalStats, SyncTicket},
-    kind::Rule,
-    limits::{
-        COVERAGE_STORE_MICROS, Limits, MERGE_BYTES_MAX, SERIES_CHUNK_BYTES, STORE_BATCH_ROWS_MAX, SWEEP_AFTER_MICROS,
-        SWEEP_ROWS_PER_COMMIT,
+    limits::{COVERAGE_STORE_MICROS, Limits, STORE_BATCH_ROWS_MAX, SWEEP_AFTER_MICROS, SWEEP_ROWS_PER_COMMIT},
+    segment::{ReadError, SegmentKey},
+    store::{
+        Batch, Chunks, Contents, Garbage, Namespace, NamespaceId, NamespaceRecord, NamespaceState, Store, StoreError,
     },
-    segment::{Cell, ChunkSource, Form, Merged, ReadError, Segment, SegmentKey, merge_sorted, rows},
-    series::SeriesChunk,
-    store::{Batch, Chunks, Contents, Garbage, Namespace, NamespaceId, Store, StoreError},
-    view::{InstanceView, MetricView, TierView, View},
+    view::{InstanceState, InstanceView, MetricView, View},
 };
+
+pub(super) type Views = BTreeMap<String, Arc<InstanceView>>;
 
 /// Why a commit did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +52,34 @@ pub struct Committer {
     compaction: Compaction,
     sweeper: Sweeper,
     coverage_stored: Timestamp,
+    /// Namespaces whose place was taken, and when: the oldest first.
+    retired: VecDeque<(NamespaceId, Timestamp)>,
+    /// How long they are kept, microseconds.
+    grace: i64,
+    /// What did not read when segments were merged.
+    unreadable: Option<ReadError>,
+    /// Segments that somebody could not read.
+    doubted: Vec<SegmentKey>,
+    set_aside: Vec<SetAside>,
+}
+
+/// Segments that wait to be looked at.
+const DOUBTS_MAX: usize = 64;
+
+/// What there is when a committer starts.
+pub(super) struct Starting {
+    pub(super) running: Vec<(Namespace, InstanceDelta)>,
+    pub(super) frozen: Vec<(NamespaceId, Namespace)>,
+    pub(super) retired: Vec<(NamespaceId, Timestamp)>,
+}
+
+/// An instance without code.
+fn frozen(ns: NamespaceId, namespace: Namespace, now: Timestamp) -> Result<InstanceView, Corrupt> {
+    let record = Arc::new(namespace.record.clone());
+    let declaration = Arc::new(Declaration { metrics: record.metrics.clone(), ..Declaration::default() });
+    let (cursor, reading) = (namespace.cursor, namespace.reading.clone().unwrap_or_else(|| Reading::new(now)));
+    let metrics = MetricView::restore(namespace)?;
+    Ok(InstanceView { ns, record, declaration, cursor, reading, state: InstanceState::Frozen, metrics })
 }
 
 /// A commit, ready to be written as often as it takes.
@@ -83,30 +110,49 @@ impl PreparedCommit {
 
 impl Committer {
     pub(super) fn new(
-        store: Store,
-        (contents, namespaces): (Contents, Vec<(NamespaceId, Namespace)>),
-        starting: Vec<InstanceDelta>,
+        store: Arc<Store>,
+        contents: Contents,
+        starting: Starting,
         journal: JournalStats,
         (version, as_of, horizon): (u64, Timestamp, Timestamp),
         limits: &Limits,
     ) -> Result<Self, Corrupt> {
-        let store = Arc::new(store);
-        let mut instances = BTreeMap::new();
-        for ((_, namespace), delta) in namespaces.into_iter().zip(starting) {
+        let (mut instances, mut building) = (BTreeMap::new(), BTreeMap::new());
+        for (namespace, delta) in starting.running {
+            let record = Arc::new(namespace.record.clone());
             let metrics = MetricView::restore(namespace)?;
             let InstanceDelta { instance, ns, declaration, cursor, reading, state, .. } = delta;
-            let view = InstanceView { ns, declaration, cursor, reading, state, metrics };
-            instances.insert(instance, Arc::new(view));
+            let of_its_state = match record.state {
+                NamespaceState::Building => &mut building,
+                _ => &mut instances,
+            };
+            let view = InstanceView { ns, record, declaration, cursor, reading, state, metrics };
+            of_its_state.insert(instance, Arc::new(view));
         }
+        for (ns, namespace) in starting.frozen {
+            let view = frozen(ns, namespace, as_of)?;
+            instances.insert(view.record.instance.clone(), Arc::new(view));
+        }
+        damage::recall(&contents.set_aside, [&mut instances, &mut building]);
         let chunks = Arc::new(Chunks::new(store.clone(), limits.cache_bytes));
         let coverage = Arc::new(contents.coverage);
         Ok(Self {
             store,
-            view: Arc::new(View { version, as_of, horizon, journal, instances, coverage, chunks }),
+            view: Arc::new(View { version, as_of, horizon, journal, instances, building, coverage, chunks }),
+            retired: starting.retired.into(),
+            grace: limits.retired_grace,
+            unreadable: None,
+            doubted: Vec::new(),
+            set_aside: Vec::new(),
             compaction: Compaction::new(as_of),
             sweeper: Sweeper::new(contents.garbage),
             coverage_stored: as_of,
         })
+    }
+
+    /// The store, to start another engine on it. Views that are still read share it.
+    pub fn into_store(self) -> Arc<Store> {
+        self.store
     }
 
     /// The view of the last commit.
@@ -121,7 +167,19 @@ impl Committer {
 
     /// What could not be read since the last call while segments were merged; they stay as they are.
     pub fn take_unreadable(&mut self) -> Option<ReadError> {
-        self.compaction.unreadable.take()
+        self.unreadable.take()
+    }
+
+    /// Somebody could not read this segment. The next commit looks at it, and sets it aside if it is damaged.
+    pub fn doubt(&mut self, segment: SegmentKey) {
+        if self.doubted.len() < DOUBTS_MAX && !self.doubted.contains(&segment) {
+            self.doubted.push(segment);
+        }
+    }
+
+    /// What was set aside since the last call.
+    pub fn take_set_aside(&mut self) -> Vec<SetAside> {
+        std::mem::take(&mut self.set_aside)
     }
 
     /// Packs a commit into rows, and makes the view that will follow it. Instances have cursors of
@@ -131,32 +189,55 @@ impl Committer {
     /// # Panics
     /// If the commit before was not written: its deltas would be missing under the cursors of this one.
     pub fn prepare(&mut self, pending: PendingCommit) -> Result<PreparedCommit, CommitError> {
-        let PendingCommit { number, now, journal, ticket, horizon, claims, is_last, instances: deltas } = pending;
+        let PendingCommit { number, now, journal, ticket, horizon, claims, is_last, instances: deltas, promotions } =
+            pending;
         assert_eq!(number, self.view.version + 1, "commits are written in order, each until it succeeds");
         let mut batches = vec![Batch::default()];
-        let mut instances = BTreeMap::new();
+        // Of those that have not handed anything over, what there was stays.
+        let (mut instances, mut building) = (self.view.instances.clone(), self.view.building.clone());
         let mut removed = Vec::new();
+        if let Some(ReadError::Damaged(key, ..) | ReadError::Gone(key, _)) = &self.unreadable {
+            self.doubt(*key);
+        }
+        if !self.doubted.is_empty() {
+            let doubted = std::mem::take(&mut self.doubted);
+            let mut batch = Batch::default();
+            let views = [&mut instances, &mut building];
+            self.set_aside.extend(damage::set_aside(doubted, views, &*self.store, &mut batch));
+            batches.push(batch);
+        }
         for delta in deltas {
             let mut batch = Batch::default();
+            let of = |views: &Views| views.get(&delta.instance).filter(|view| view.ns == delta.ns).cloned();
+            let (serving, built) = (of(&instances), of(&building));
+            let (before, views) = match (&serving, &built) {
+                (Some(before), _) => (before, &mut instances),
+                (None, Some(before)) => (before, &mut building),
+                // Another has taken its place.
+                (None, None) => continue,
+            };
             let id = delta.instance.clone();
-            let before = self.view.instances.get(&id);
             // Past the cache: what is read here is replaced, and nobody asks for it again.
             let chunks = &*self.store;
             let mut writer = Writer {
                 number,
+                is_last,
                 horizon,
                 chunks,
                 compaction: &mut self.compaction,
                 batch: &mut batch,
                 removed: &mut removed,
             };
-            instances.insert(id, writer.instance(before, delta)?);
+            views.insert(id, writer.instance(before, delta)?);
             match batches.last_mut() {
                 Some(last) if last.len() + batch.len() <= STORE_BATCH_ROWS_MAX => last.append(&mut batch),
                 _ => batches.push(batch),
             }
         }
         batches.retain(|batch| !batch.is_empty());
+        for ns in promotions {
+            batches.push(self.promote(ns, now, (&mut instances, &mut building)));
+        }
         let coverage = self.cover(&claims, (now, is_last), &mut batches);
         let mut view = View {
             version: number,
@@ -164,16 +245,48 @@ impl Committer {
             horizon,
             journal,
             instances,
+            building,
             coverage,
             chunks: self.view.chunks.clone(),
         };
         let mut upkeep = Batch::default();
+        self.unreadable = self.compaction.unreadable.take().or(self.unreadable.take());
         self.compaction.step(&mut view, &*self.store, (number, horizon), &mut upkeep, &mut removed);
         self.sweeper.step(now, removed, &mut upkeep);
         if !upkeep.is_empty() {
             batches.push(upkeep);
         }
         Ok(PreparedCommit { journal: Durability::Pending(ticket), batches, view })
+    }
+
+    /// Puts a namespace that was being built in the place of the one that serves.
+    fn promote(&mut self, ns: NamespaceId, now: Timestamp, (instances, building): (&mut Views, &mut Views)) -> Batch {
+        let mut batch = Batch::default();
+        let id = building.iter().find(|(_, view)| view.ns == ns).map(|(id, _)| id.clone());
+        let Some((id, built)) = id.and_then(|id| building.remove_entry(&id)) else { return batch };
+        let mut put = |view: &InstanceView, state| {
+            let record = NamespaceRecord { state, ..NamespaceRecord::clone(&view.record) };
+            batch.put_namespace(view.ns, &record);
+            Arc::new(record)
+        };
+        let record = put(&built, NamespaceState::Serving);
+        let built = InstanceView { record, ..InstanceView::clone(&built) };
+        if let Some(old) = instances.insert(id, Arc::new(built)) {
+            put(&old, NamespaceState::Retired { since: now });
+            self.retired.push_back((old.ns, now));
+        }
+        batch
+    }
+
+    /// Removes a namespace whose time of grace is over, if there is one.
+    fn drop_retired(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if let Some((ns, since)) = self.retired.front().copied()
+            && now.micros().saturating_sub(since.micros()) > self.grace
+        {
+            self.store.remove_namespace(ns)?;
+            self.retired.pop_front();
+        }
+        Ok(())
     }
 
     /// Adds to the coverage. It is written behind the deltas that it speaks of, and where there are
@@ -219,6 +332,7 @@ impl Committer {
         if !commit.batches.is_empty() {
             self.store.sync()?;
         }
+        self.drop_retired(commit.view.as_of)?;
         self.view = Arc::new(commit.view.clone());
         Ok(self.view.clone())
     }
@@ -255,200 +369,4 @@ impl Sweeper {
             self.waiting.pop_front();
         }
     }
-}
-
-/// Writes the deltas of one instance.
-struct Writer<'c> {
-    number: u64,
-    horizon: Timestamp,
-    chunks: &'c dyn ChunkSource,
-    compaction: &'c mut Compaction,
-    batch: &'c mut Batch,
-    removed: &'c mut Vec<Garbage>,
-}
-
-/// Which metric and tier.
-#[derive(Clone, Copy)]
-struct Place {
-    ns: NamespaceId,
-    metric: u16,
-    tier: u8,
-}
-
-impl Writer<'_> {
-    fn instance(
-        &mut self,
-        before: Option<&Arc<InstanceView>>,
-        delta: InstanceDelta,
-    ) -> Result<Arc<InstanceView>, Corrupt> {
-        let mut metrics = match before {
-            Some(before) => before.metrics.clone(),
-            None => {
-                delta.declaration.metrics.iter().map(|metric| Arc::new(MetricView::empty(metric.clone()))).collect()
-            }
-        };
-        for (position, (metric, delta_of)) in metrics.iter_mut().zip(delta.metrics).enumerate() {
-            if delta_of.is_empty() && !has_expired(metric, self.horizon) {
-                continue;
-            }
-            let mut changed = MetricView::clone(metric);
-            changed.version = self.number;
-            self.metric((delta.ns, position as u16), &mut changed, delta_of)?;
-            *metric = Arc::new(changed);
-        }
-        if before.is_none_or(|before| before.cursor != delta.cursor) || !self.batch.is_empty() {
-            self.batch.put_cursor(delta.ns, &delta.cursor);
-            self.batch.put_reading(delta.ns, &delta.reading);
-        }
-        let InstanceDelta { ns, declaration, cursor, reading, state, .. } = delta;
-        Ok(Arc::new(InstanceView { ns, declaration, cursor, reading, state, metrics }))
-    }
-
-    fn metric(
-        &mut self,
-        (ns, metric): (NamespaceId, u16),
-        view: &mut MetricView,
-        delta: MetricDelta,
-    ) -> Result<(), Corrupt> {
-        if let Some(chunk) = delta.new_series {
-            view.series_count += chunk.count()?;
-            self.series((ns, metric), view, chunk)?;
-        }
-        let is_bucketed = view.descriptor.kind.is_bucketed();
-        let tiers = view.descriptor.tiers.clone();
-        each_cells!(delta.cells, cells => {
-            let Cells { rule, states } = cells;
-            let cells: Vec<_> = states.into_iter().collect();
-            if is_bucketed {
-                for (number, tier) in tiers.as_slice().iter().enumerate() {
-                    let place = Place { ns, metric, tier: number as u8 };
-                    self.tier(rule, (place, *tier), &cells, &mut view.tiers[number]);
-                }
-            } else if !cells.is_empty() {
-                let cells = cells.into_iter().map(|((series, _), state)| Cell { series, place: 0, state });
-                self.add(rule, (Place { ns, metric, tier: 0 }, 0), cells.collect(), &mut view.tiers[0]);
-            }
-        });
-        Ok(())
-    }
-
-    /// Adds label sets. As with segments, rows at the end that are not much larger are written again as
-    /// one with them.
-    fn series(
-        &mut self,
-        (ns, metric): (NamespaceId, u16),
-        view: &mut MetricView,
-        mut chunk: SeriesChunk,
-    ) -> Result<(), Corrupt> {
-        let is_small = |last: &mut Arc<SeriesChunk>, len: usize| {
-            last.bytes.len() <= 2 * len && last.bytes.len() + len <= SERIES_CHUNK_BYTES
-        };
-        while let Some(last) = view.series.pop_if(|last| is_small(last, chunk.bytes.len())) {
-            self.batch.remove_series(ns, metric, chunk.first);
-            chunk = last.joined(&chunk)?;
-        }
-        for chunk in chunk.split(view.descriptor.dimensions.len(), SERIES_CHUNK_BYTES)? {
-            self.batch.put_series(ns, metric, &chunk);
-            view.series.push(Arc::new(chunk));
-        }
-        Ok(())
-    }
-
-    /// Merges the finest buckets into those of a tier, as far as it still keeps them, and drops
-    /// partitions that it keeps no longer.
-    fn tier<R: Rule>(
-        &mut self,
-        rule: R,
-        (place, tier): (Place, Tier),
-        finest: &[((u32, Timestamp), R::State)],
-        view: &mut TierView,
-    ) {
-        let now = self.horizon;
-        while let Some(first) =
-            view.partitions.first_entry().filter(|first| bucket::is_expired(tier, *first.key(), now))
-        {
-            for segment in first.remove() {
-                self.removed.extend(self.batch.remove_segment(&segment));
-            }
-        }
-        let mut partitions: BTreeMap<Partition, Vec<Cell<R::State>>> = BTreeMap::new();
-        for ((series, time), state) in finest.iter().filter(|((_, time), _)| bucket::is_kept(tier, *time, now)) {
-            let (partition, place) = bucket::locate(*time, tier.resolution);
-            let cell = Cell { series: *series, place, state: state.clone() };
-            partitions.entry(partition).or_default().push(cell);
-        }
-        for (partition, cells) in partitions {
-            self.add(rule, (place, partition), cells, view);
-        }
-    }
-
-    /// Adds a segment of these cells. Segments at the end of the list that are not much larger are
-    /// merged with it, so that a partition has few of them and a byte is rewritten only a
-    /// logarithmic number of times.
-    fn add<R: Rule>(
-        &mut self,
-        rule: R,
-        (place, partition): (Place, Partition),
-        cells: Vec<Cell<R::State>>,
-        view: &mut TierView,
-    ) {
-        let Place { ns, metric, tier } = place;
-        let key = SegmentKey { ns, metric, tier, partition, form: Form::Rows, commit: self.number };
-        let mut cells = merge_sorted(rule, cells);
-        let mut packed = rows::pack(rule, &cells);
-        let segments = view.partitions.entry(partition).or_default();
-        let frozen = self.compaction.inputs_up_to(key);
-        let mut inputs: Vec<Arc<Segment>> = Vec::new();
-        let mut bytes: u64 = packed.iter().map(|chunk| chunk.bytes.len() as u64).sum();
-        while let Some(last) = segments.pop_if(|last| {
-            let len = last.bytes_len();
-            last.key().form == Form::Rows && Some(last.key().commit) > frozen && len <= (2 * bytes).min(MERGE_BYTES_MAX)
-        }) {
-            bytes += last.bytes_len();
-            inputs.push(last);
-        }
-        if !inputs.is_empty() {
-            match read_all(rule, self.chunks, &inputs) {
-                Ok(before) => {
-                    cells.extend(before);
-                    packed = rows::pack(rule, merge_sorted(rule, cells));
-                    for segment in &inputs {
-                        self.removed.extend(self.batch.remove_segment(segment));
-                    }
-                }
-                // They stay beside each other.
-                Err(error) => {
-                    self.compaction.unreadable = Some(error);
-                    segments.extend(inputs.into_iter().rev());
-                }
-            }
-        }
-        segments.extend(self.batch.put_segment(key, packed).map(Arc::new));
-        if segments.is_empty() {
-            view.partitions.remove(&partition);
-        }
-    }
-}
-
-fn read_all<R: Rule>(
-    rule: R,
-    chunks: &dyn ChunkSource,
-    segments: &[Arc<Segment>],
-) -> Result<Vec<Cell<R::State>>, ReadError> {
-    Merged::new(rule, chunks, segments.iter().map(|segment| &**segment), 0)?.collect()
-}
-
-impl MetricDelta {
-    fn is_empty(&self) -> bool {
-        self.new_series.is_none() && self.cells.is_empty()
-    }
-}
-
-/// Whether a tier holds a partition that it keeps no longer.
-fn has_expired(metric: &MetricView, now: Timestamp) -> bool {
-    metric.descriptor.kind.is_bucketed()
-        && metric.descriptor.tiers.as_slice().iter().zip(&metric.tiers).any(|(tier, view)| {
-            tier.keep != Keep::Forever
-                && view.partitions.keys().next().is_some_and(|first| bucket::is_expired(*tier, *first, now))
-        })
 }

@@ -14,6 +14,7 @@ use std::{
 
 use statscache_plugin_sdk::{Tier, Timestamp};
 
+use super::committer::Views;
 use crate::{
     bucket, columns,
     kind::{Rule, with_rule},
@@ -123,7 +124,7 @@ impl Compaction {
             return;
         }
         self.next_collection = now.plus_micros(DAY_MICROS);
-        for instance in view.instances.values() {
+        for (_, instance) in view.all() {
             for (position, metric) in instance.metrics.iter().enumerate() {
                 let has_rows = metric.segments().any(|segment| segment.key().form == Form::Rows);
                 let expires =
@@ -138,7 +139,7 @@ impl Compaction {
     /// Partitions that are to be compacted, as many as there may be room for.
     fn due(&self, view: &View, commit: u64, now: Timestamp) -> Vec<Job> {
         let mut jobs = Vec::new();
-        for (id, instance) in &view.instances {
+        for (id, instance) in view.all() {
             // What is still being filled from the journal is not closed, however old it is.
             if view.lag(instance) > 0 {
                 continue;
@@ -210,7 +211,8 @@ fn is_due(closed: bool, segments: &[Arc<Segment>]) -> bool {
 impl Job {
     /// The metric that it is about, if all inputs are still there.
     fn metric(&self, view: &View) -> Option<Arc<MetricView>> {
-        let metric = view.instances.get(&self.instance)?.metrics.get(usize::from(self.key.metric))?;
+        let instance = view.all().find(|(_, instance)| instance.ns == self.key.ns)?.1;
+        let metric = instance.metrics.get(usize::from(self.key.metric))?;
         let segments = metric.tiers.get(usize::from(self.key.tier))?.partitions.get(&self.key.partition)?;
         let is_there = |input: &Arc<Segment>| segments.iter().any(|segment| segment.key() == input.key());
         self.inputs.iter().all(is_there).then(|| metric.clone())
@@ -262,7 +264,11 @@ impl Job {
 
     /// Puts the new segment in the place of the old ones, in the view and in the store.
     fn finish(self, view: &mut View, batch: &mut Batch, removed: &mut Vec<Garbage>) {
-        let Some(instance) = view.instances.get_mut(&self.instance) else { return };
+        let of = |views: &Views| views.get(&self.instance).is_some_and(|instance| instance.ns == self.key.ns);
+        let views = if of(&view.instances) { &mut view.instances } else { &mut view.building };
+        let Some(instance) = views.get_mut(&self.instance).filter(|instance| instance.ns == self.key.ns) else {
+            return;
+        };
         let metric = &mut Arc::make_mut(instance).metrics[usize::from(self.key.metric)];
         let tier = &mut Arc::make_mut(metric).tiers[usize::from(self.key.tier)];
         let Some(segments) = tier.partitions.get_mut(&self.key.partition) else { return };

@@ -23,14 +23,23 @@ pub struct MetricDelta {
 }
 
 /// Everything of one instance since the last commit.
-pub(super) struct InstanceDelta {
+pub struct InstanceDelta {
     pub(super) instance: String,
     pub(super) ns: NamespaceId,
     pub(super) declaration: Arc<Declaration>,
     pub(super) cursor: Cursor,
     pub(super) reading: Reading,
     pub(super) state: InstanceState,
+    /// The latest horizon that a message was folded by.
+    pub(super) folded_by: Timestamp,
     pub(super) metrics: Vec<MetricDelta>,
+}
+
+impl InstanceDelta {
+    /// Where its state is.
+    pub fn ns(&self) -> NamespaceId {
+        self.ns
+    }
 }
 
 /// Takes the updates of one message at a time and, if it succeeds, adds them to the delta.

@@ -2,23 +2,20 @@
 
 use std::sync::Arc;
 
-use statscache_plugin_sdk::{
-    Declaration, Message, Resolution, Timestamp,
-    abi::FieldValue,
-    host::{FieldSet, Sink},
-};
+use statscache_plugin_sdk::{Declaration, Message, Resolution, Timestamp, abi::FieldValue, host::Sink};
 
 use super::{
-    admit::{Admitted, Slot},
+    admit::Slot,
     delta::{InstanceDelta, Recorded, Recorder},
-    message_for,
+    live::Shown,
 };
 use crate::{
     bytes::Corrupt,
-    coverage::Reading,
+    coverage::{Reading, Seen},
+    history::Mark,
     limits::Limits,
     series::SeriesTable,
-    store::{Cursor, Namespace, NamespaceId, NamespaceRecord},
+    store::{Cursor, Namespace, NamespaceId, NamespaceRecord, NamespaceState},
     view::InstanceState,
 };
 
@@ -45,18 +42,38 @@ pub struct InstanceSpec {
     pub declaration: Arc<Declaration>,
     /// Its code.
     pub processor: Box<dyn Processor>,
+    /// What it is started for.
+    pub role: Role,
+}
+
+/// What an instance is started for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// To be what its id stands for.
+    #[default]
+    Present,
+    /// The same, in a state of its own made anew from the journal, because the one that is there is damaged.
+    Rebuilt,
+    /// To go on with the state that serves until another has taken its place; if none is to, it is not
+    /// started.
+    Predecessor,
 }
 
 impl InstanceSpec {
-    pub(super) fn namespace_record(&self) -> NamespaceRecord {
+    /// What the store is to know of it.
+    pub fn namespace_record(&self, state: NamespaceState) -> NamespaceRecord {
         NamespaceRecord {
             instance: self.id.clone(),
             plugin: self.plugin.clone(),
             fingerprint: self.fingerprint.clone(),
             metrics: self.declaration.metrics.clone(),
+            state,
         }
     }
 }
+
+/// Microseconds.
+const SECOND: i64 = 1_000_000;
 
 pub(super) struct Instance {
     id: String,
@@ -64,18 +81,13 @@ pub(super) struct Instance {
     pub(super) declaration: Arc<Declaration>,
     processor: Box<dyn Processor>,
     pub(super) cursor: Cursor,
-    /// Cursors of the last commit taken, and of the last one written.
-    pub(super) taken: u64,
-    pub(super) committed: u64,
     reading: Reading,
     /// It goes on behind a gap of the journal.
     has_skipped: bool,
-    /// It failed on something since the reading was moved last.
-    has_failed: bool,
+    /// The seconds of what it failed on since the reading was moved last.
+    failed: Vec<Timestamp>,
     state: InstanceState,
     failures_in_a_row: u32,
-    /// For each of its fields, the slot among those of all plugins.
-    slots: Vec<usize>,
     recorder: Recorder,
 }
 
@@ -85,7 +97,6 @@ impl Instance {
         ns: NamespaceId,
         namespace: &Namespace,
         reading: Reading,
-        fields: &mut FieldSet,
         limits: &Limits,
     ) -> Result<Self, Corrupt> {
         let mut metrics = Vec::with_capacity(namespace.series.len());
@@ -96,20 +107,25 @@ impl Instance {
         let interned = spec.declaration.interned_labels.clone();
         Ok(Self {
             ns,
-            slots: spec.declaration.fields.iter().map(|pointer| fields.insert(pointer)).collect(),
             recorder: Recorder::new(metrics.into_iter(), interned, limits),
             id: spec.id,
             declaration: spec.declaration,
             processor: spec.processor,
             cursor: namespace.cursor,
-            taken: namespace.cursor.next,
-            committed: namespace.cursor.next,
             reading,
             has_skipped: false,
-            has_failed: false,
+            failed: Vec::new(),
             state: InstanceState::Running,
             failures_in_a_row: 0,
         })
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn ns(&self) -> NamespaceId {
+        self.ns
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -128,30 +144,33 @@ impl Instance {
         self.recorder.set_full(is_full);
     }
 
-    /// Hands it the message with this sequence, whose fields are in `slots`.
+    /// Hands it a message. Its fields are in `slots`, for each the one that
+    /// `slot_of` names.
     pub(super) fn process(
         &mut self,
-        (sequence, message): (u64, &Admitted<'_>),
-        slots: &[Slot],
+        message: &Shown<'_>,
+        (slots, slot_of): (&[Slot], &[usize]),
         (now, horizon): (Timestamp, Timestamp),
         quarantine_after: u32,
     ) {
         const FEW: usize = 16;
         let (mut few, mut many) = ([FieldValue::NONE; FEW], Vec::new());
-        let fields = match self.slots.len() {
+        let fields = match slot_of.len() {
             len @ ..=FEW => &mut few[..len],
             len => {
                 many.resize(len, FieldValue::NONE);
                 &mut many[..]
             }
         };
-        for (field, slot) in fields.iter_mut().zip(&self.slots) {
-            *field = slots[message.first_slot + slot].of(&message.body).into();
+        for (field, slot) in fields.iter_mut().zip(slot_of) {
+            *field = slots[message.first_slot + slot].of(message.body).into();
         }
         self.cursor.processed += 1;
-        let result = self.processor.process(&message_for(message, fields), &mut self.recorder);
+        let result = self
+            .processor
+            .process(&Message::new(message.topic, message.id, message.time, message.body, fields), &mut self.recorder);
         let result = match result {
-            Ok(()) => self.recorder.finish(&message.id, message.time, horizon).map_err(Failure),
+            Ok(()) => self.recorder.finish(message.id, message.time, horizon).map_err(Failure),
             Err(failure) => {
                 self.recorder.discard();
                 Err(failure)
@@ -162,7 +181,7 @@ impl Instance {
                 self.count(recorded);
                 self.failures_in_a_row = 0;
             }
-            Err(failure) => self.failed(sequence, &failure, now, quarantine_after),
+            Err(failure) => self.failed(message.time, &failure, now, quarantine_after),
         }
     }
 
@@ -188,31 +207,33 @@ impl Instance {
         }
     }
 
-    fn failed(&mut self, sequence: u64, failure: &Failure, now: Timestamp, quarantine_after: u32) {
+    fn failed(&mut self, time: Timestamp, failure: &Failure, now: Timestamp, quarantine_after: u32) {
         self.cursor.failed += 1;
-        self.has_failed = true;
+        let second = time.floor(Resolution::SECOND);
+        if self.failed.last() != Some(&second) {
+            self.failed.push(second);
+        }
         self.failures_in_a_row += 1;
         if quarantine_after > 0 && self.failures_in_a_row >= quarantine_after {
             self.state = InstanceState::Quarantined { reason: failure.to_string(), since: now };
-            self.cursor.next = sequence + 1;
         }
     }
 
-    /// It has seen everything before this sequence, if it still runs; `newest` is the newest event
+    /// It has seen everything before this sequence; `newest` is the newest event
     /// time of that, `received` the time at which the last of it came in.
     pub(super) fn reach(&mut self, next: u64, newest: Option<Timestamp>, received: Timestamp) {
-        if !self.is_running() {
-            return;
-        }
         self.cursor.next = next;
         self.cursor.watermark = self.cursor.watermark.max(newest);
         match std::mem::take(&mut self.has_skipped) {
             true => self.reading.skip(received),
             false => self.reading.advance(received),
         }
-        if std::mem::take(&mut self.has_failed) {
+        if !self.failed.is_empty() {
             // The second in which it came: what a failing plugin leaves out is not nothing.
             self.reading.doubt(received.floor(Resolution::SECOND).plus_micros(-1), received);
+        }
+        for second in self.failed.drain(..) {
+            self.reading.lack(second, second.plus_micros(SECOND));
         }
     }
 
@@ -231,8 +252,16 @@ impl Instance {
         if (first..=last).contains(&self.cursor.next) {
             self.cursor.missed += last + 1 - self.cursor.next;
             self.cursor.next = last + 1;
+            self.cursor.since = last + 1;
             self.has_skipped = true;
         }
+    }
+
+    /// It has passed a mark: what history has of that time is in its state, if it has read all of the
+    /// records that the mark speaks of.
+    pub(super) fn filled(&mut self, mark: &Mark) {
+        let seen = if self.cursor.since <= mark.first { mark.seen } else { Seen::Part };
+        self.reading.fill(mark.start, mark.end, seen);
     }
 
     pub(super) fn take_delta(&mut self) -> InstanceDelta {
@@ -243,6 +272,7 @@ impl Instance {
             cursor: self.cursor,
             reading: self.reading.clone(),
             state: self.state.clone(),
+            folded_by: Timestamp::from_micros(i64::MIN),
             metrics: self.recorder.take(),
         }
     }

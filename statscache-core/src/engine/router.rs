@@ -1,4 +1,4 @@
-//! Which instances want a topic. Pure, but for a memory of what was asked before.
+//! Whether an instance wants a topic. Pure, but for a memory of what was asked before.
 
 use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::TopicPattern;
@@ -6,43 +6,37 @@ use statscache_plugin_sdk::TopicPattern;
 use crate::limits::ROUTES_MAX;
 
 pub(super) struct Router {
-    patterns: Vec<Vec<TopicPattern>>,
-    /// Position in `routes` by topic.
-    known: FxHashMap<Box<str>, usize>,
-    routes: Vec<Box<[u16]>>,
+    patterns: Vec<TopicPattern>,
+    known: FxHashMap<Box<str>, bool>,
 }
 
 impl Router {
-    /// Patterns by instance; none for all topics.
-    pub(super) fn new(patterns: Vec<Vec<TopicPattern>>) -> Self {
-        Self { patterns, known: FxHashMap::default(), routes: Vec::new() }
+    /// By these patterns; none for all topics.
+    pub(super) fn new(patterns: Vec<TopicPattern>) -> Self {
+        Self { patterns, known: FxHashMap::default() }
     }
 
-    /// Positions of the instances that want it, ascending.
-    pub(super) fn route(&mut self, topic: &str) -> &[u16] {
-        let position = match self.known.get(topic) {
-            Some(position) => *position,
+    /// Whether one of the patterns fits.
+    #[inline]
+    pub(super) fn wants(&mut self, topic: &str) -> bool {
+        if self.patterns.is_empty() {
+            return true;
+        }
+        match self.known.get(topic) {
+            Some(wanted) => *wanted,
             None => self.learn(topic),
-        };
-        &self.routes[position]
+        }
     }
 
     #[cold]
-    fn learn(&mut self, topic: &str) -> usize {
-        if self.routes.len() >= ROUTES_MAX {
+    fn learn(&mut self, topic: &str) -> bool {
+        if self.known.len() >= ROUTES_MAX {
             self.known.clear();
-            self.routes.clear();
         }
-        let wanting = self.patterns.iter().enumerate().filter(|(_, patterns)| wants(patterns, topic));
-        self.routes.push(wanting.map(|(index, _)| index as u16).collect());
-        self.known.insert(topic.into(), self.routes.len() - 1);
-        self.routes.len() - 1
+        let wanted = self.patterns.iter().any(|pattern| pattern.matches(topic));
+        self.known.insert(topic.into(), wanted);
+        wanted
     }
-}
-
-/// Whether one of the patterns fits; no pattern wants everything.
-pub(super) fn wants(patterns: &[TopicPattern], topic: &str) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(topic))
 }
 
 #[cfg(test)]
@@ -50,12 +44,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_the_same_the_second_time() {
-        let patterns = |text: &[&str]| text.iter().map(|text| text.parse().expect("pattern")).collect();
-        let mut router = Router::new(vec![patterns(&[]), patterns(&["a.#", "*.b"]), patterns(&["c"])]);
-        for (topic, route) in [("a.b", vec![0, 1]), ("c", vec![0, 2]), ("x", vec![0]), ("a", vec![0, 1])] {
-            assert_eq!(router.route(topic), route, "{topic}");
-            assert_eq!(router.route(topic), route, "{topic} again");
+    fn an_answer_is_the_same_the_second_time() {
+        let router = |text: &[&str]| Router::new(text.iter().map(|text| text.parse().expect("pattern")).collect());
+        let mut routers = [router(&[]), router(&["a.#", "*.b"]), router(&["c"])];
+        for (topic, wanted) in [
+            ("a.b", [true, true, false]),
+            ("c", [true, false, true]),
+            ("x", [true, false, false]),
+            ("a", [true, true, false]),
+        ] {
+            assert_eq!(routers.each_mut().map(|router| router.wants(topic)), wanted, "{topic}");
+            assert_eq!(routers.each_mut().map(|router| router.wants(topic)), wanted, "{topic} again");
         }
     }
 }

@@ -8,6 +8,7 @@ mod compaction;
 mod counters;
 mod coverage;
 mod faults;
+mod history;
 mod instances;
 mod large;
 mod limits;
@@ -125,6 +126,7 @@ fn spec(id: &str, fingerprint: &str, declaration: Declaration, processor: impl P
         fingerprint: fingerprint.to_owned(),
         declaration: Arc::new(declaration),
         processor: Box::new(processor),
+        role: Role::default(),
     }
 }
 

@@ -3,14 +3,14 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Record;
+use super::{Audience, Record};
 
 /// Bytes of a segment's header; the first record starts here.
 pub(super) const HEADER_BYTES: u64 = 64;
-/// The format that this build writes, and the newest one that it reads.
-pub(super) const VERSION: u32 = 1;
 /// The longest record, frame included. Anything longer in a file is damage, not a length.
 pub const RECORD_BYTES_MAX: usize = 64 << 20;
+/// The most that a record takes beside its topic and body.
+pub const RECORD_OVERHEAD_BYTES_MAX: usize = FRAME_BYTES + FIXED_BYTES + AUDIENCE_BYTES;
 
 /// Where the word is that says that all earlier segments are durable.
 pub(super) const SETTLED_AT: u64 = 56;
@@ -20,8 +20,17 @@ const MAGIC: [u8; 8] = *b"SCJOURNL";
 const HEADER_CRC_AT: usize = 48;
 /// Checksum and length.
 const FRAME_BYTES: usize = 8;
-/// Received, time, identity, length of the topic.
-const FIXED_BYTES: usize = 8 + 8 + 16 + 4;
+/// Received, time, identity, flags, length of the topic.
+const FIXED_BYTES: usize = 8 + 8 + 16 + 4 + 4;
+/// First and last namespace, if not everyone's.
+const AUDIENCE_BYTES: usize = 4 + 4;
+/// Where the flags are, from version 2 on.
+const FLAGS_AT: usize = 40;
+/// The audience follows the length of the topic.
+const FLAG_AUDIENCE: u32 = 1;
+const FLAG_STAMPED: u32 = 1 << 1;
+const FLAG_MARK: u32 = 1 << 2;
+const FLAGS: u32 = FLAG_AUDIENCE | FLAG_STAMPED | FLAG_MARK;
 const NAME_SUFFIX: &str = ".journal";
 
 /// A segment's name: its first sequence, padded so that names sort as numbers.
@@ -38,9 +47,41 @@ pub(super) fn parse_segment_name(name: &str) -> Option<u64> {
     digits.parse().ok().filter(|&base| base > 0)
 }
 
+/// How a segment's records are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// Records without flags: for everyone, none of them a mark.
+    V1 = 1,
+    /// Records with flags, and an audience where they say so.
+    V2 = 2,
+}
+
+impl Version {
+    /// What this build writes, and the newest that it reads.
+    pub(super) const NEWEST: Self = Self::V2;
+
+    fn from_number(number: u32) -> Result<Self, BadHeader> {
+        match number {
+            0 => Err(BadHeader::Damaged),
+            1 => Ok(Self::V1),
+            2 => Ok(Self::V2),
+            newer => Err(BadHeader::TooNew(newer)),
+        }
+    }
+
+    /// Where the length of the topic is in a record. The part of fixed length ends behind it.
+    fn topic_len_at(self) -> usize {
+        match self {
+            Self::V1 => FLAGS_AT,
+            Self::V2 => FLAGS_AT + 4,
+        }
+    }
+}
+
 /// What a segment says about itself and the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
+    pub version: Version,
     pub base: u64,
     pub previous: Option<Previous>,
     /// Whether everything before this segment was durable when something in it was first promised
@@ -72,7 +113,7 @@ impl Header {
         let previous = self.previous.unwrap_or(Previous { base: 0, next: 0, newest: i64::MIN });
         let mut bytes = [0; HEADER_BYTES as usize];
         bytes[0..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&(self.version as u32).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.base.to_le_bytes());
         bytes[24..32].copy_from_slice(&previous.base.to_le_bytes());
         bytes[32..40].copy_from_slice(&previous.next.to_le_bytes());
@@ -98,16 +139,14 @@ impl Header {
             return Err(BadHeader::Damaged);
         }
         // Before the checksum: a later version may well keep that somewhere else.
-        let version = u32_at(bytes, 8);
-        if version > VERSION {
-            return Err(BadHeader::TooNew(version));
-        }
+        let version = Version::from_number(u32_at(bytes, 8))?;
         let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
-        if version != VERSION || crc != u32_at(bytes, HEADER_CRC_AT) {
+        if crc != u32_at(bytes, HEADER_CRC_AT) {
             return Err(BadHeader::Damaged);
         }
         let previous = Previous { base: u64_at(bytes, 24), next: u64_at(bytes, 32), newest: u64_at(bytes, 40) as i64 };
         Ok(Self {
+            version,
             base: u64_at(bytes, 16),
             previous: (previous.base > 0).then_some(previous),
             // Not zero and not the word: damaged after it was set. Zero is how it starts.
@@ -116,25 +155,32 @@ impl Header {
     }
 }
 
-/// Appends one record. No allocation once `out` has grown; one pass to copy, one to check-sum.
+/// Appends one record, as [`Version::NEWEST`]. No allocation once `out` has grown; one pass to copy,
+/// one to check-sum.
 ///
 /// # Panics
 /// If the record is longer than [`RECORD_BYTES_MAX`]: messages are limited long before.
 pub(super) fn encode_record(out: &mut Vec<u8>, sequence: u64, record: &Record<'_>) {
-    let payload = FIXED_BYTES + record.topic.len() + record.body.len();
-    assert!(
-        payload + FRAME_BYTES <= RECORD_BYTES_MAX,
-        "record {sequence} of {payload} bytes is longer than the limit of {RECORD_BYTES_MAX}"
-    );
+    let has_audience = !record.audience.is_everyone();
+    let head_bytes = FRAME_BYTES + FIXED_BYTES + if has_audience { AUDIENCE_BYTES } else { 0 };
+    let len = head_bytes + record.topic.len() + record.body.len();
+    assert!(len <= RECORD_BYTES_MAX, "record {sequence} of {len} bytes is longer than the limit of {RECORD_BYTES_MAX}");
+    let flag = |is_set, flag| if is_set { flag } else { 0 };
+    let flags =
+        flag(has_audience, FLAG_AUDIENCE) | flag(record.is_stamped, FLAG_STAMPED) | flag(record.is_mark, FLAG_MARK);
     let start = out.len();
-    let mut head = [0; FRAME_BYTES + FIXED_BYTES];
-    head[4..8].copy_from_slice(&(payload as u32).to_le_bytes());
+    let mut head = [0; RECORD_OVERHEAD_BYTES_MAX];
+    head[4..8].copy_from_slice(&((len - FRAME_BYTES) as u32).to_le_bytes());
     head[8..16].copy_from_slice(&record.received.to_le_bytes());
     head[16..24].copy_from_slice(&record.time.to_le_bytes());
     head[24..40].copy_from_slice(&record.identity.to_le_bytes());
-    head[40..44].copy_from_slice(&(record.topic.len() as u32).to_le_bytes());
-    out.reserve(FRAME_BYTES + payload);
-    out.extend_from_slice(&head);
+    head[FLAGS_AT..44].copy_from_slice(&flags.to_le_bytes());
+    head[44..48].copy_from_slice(&(record.topic.len() as u32).to_le_bytes());
+    // Where there is none, these bytes are not written.
+    head[48..52].copy_from_slice(&record.audience.first.to_le_bytes());
+    head[52..56].copy_from_slice(&record.audience.last.to_le_bytes());
+    out.reserve(len);
+    out.extend_from_slice(&head[..head_bytes]);
     out.extend_from_slice(record.topic);
     out.extend_from_slice(record.body);
     let sum = checksum(&out[start + 4..], sequence);
@@ -160,37 +206,61 @@ pub(super) enum Check {
     Damaged(Option<usize>),
 }
 
-/// Whether `bytes` start with the record `sequence`.
-pub(super) fn check_record(bytes: &[u8], sequence: u64) -> Check {
+/// Whether `bytes` start with the record `sequence`, in the layout of `version`.
+pub(super) fn check_record(bytes: &[u8], sequence: u64, version: Version) -> Check {
     if bytes.len() < FRAME_BYTES {
         return Check::Short(FRAME_BYTES);
     }
     let len = FRAME_BYTES + u32_at(bytes, 4) as usize;
-    if !(FRAME_BYTES + FIXED_BYTES..=RECORD_BYTES_MAX).contains(&len) {
+    if !(version.topic_len_at() + 4..=RECORD_BYTES_MAX).contains(&len) {
         return Check::Damaged(None);
     }
     let Some(bytes) = bytes.get(..len) else {
         return Check::Short(len);
     };
-    let topic_end = FRAME_BYTES + FIXED_BYTES + u32_at(bytes, 40) as usize;
-    if topic_end > len || checksum(&bytes[4..], sequence) != u32_at(bytes, 0) {
-        return Check::Damaged(Some(len));
-    }
-    Check::Whole(len)
+    let is_sound = flags_of(bytes, version) & !FLAGS == 0
+        && topic_start(bytes, version) + u32_at(bytes, version.topic_len_at()) as usize <= len
+        && checksum(&bytes[4..], sequence) == u32_at(bytes, 0);
+    if is_sound { Check::Whole(len) } else { Check::Damaged(Some(len)) }
 }
 
 /// The record at the start of `bytes`, which [`check_record`] has passed, and its length.
-pub(super) fn decode_record(bytes: &[u8]) -> (Record<'_>, usize) {
+pub(super) fn decode_record(bytes: &[u8], version: Version) -> (Record<'_>, usize) {
     let len = FRAME_BYTES + u32_at(bytes, 4) as usize;
-    let (topic, body) = bytes[FRAME_BYTES + FIXED_BYTES..len].split_at(u32_at(bytes, 40) as usize);
+    let topic_start = topic_start(bytes, version);
+    let (topic, body) = bytes[topic_start..len].split_at(u32_at(bytes, version.topic_len_at()) as usize);
+    let flags = flags_of(bytes, version);
+    let audience = match flags & FLAG_AUDIENCE {
+        0 => Audience::EVERYONE,
+        _ => Audience { first: u32_at(bytes, topic_start - 8), last: u32_at(bytes, topic_start - 4) },
+    };
     let record = Record {
         received: received_of(bytes),
         time: u64_at(bytes, 16) as i64,
         identity: u128::from(u64_at(bytes, 24)) | u128::from(u64_at(bytes, 32)) << 64,
+        audience,
+        is_stamped: flags & FLAG_STAMPED != 0,
+        is_mark: flags & FLAG_MARK != 0,
         topic,
         body,
     };
     (record, len)
+}
+
+/// The flags of the record at the start of `bytes`; what comes closest to them in version 1.
+fn flags_of(bytes: &[u8], version: Version) -> u32 {
+    match version {
+        // It did not write down whether a message was stamped; one that was not had this time.
+        Version::V1 if u64_at(bytes, 8) == u64_at(bytes, 16) => 0,
+        Version::V1 => FLAG_STAMPED,
+        Version::V2 => u32_at(bytes, FLAGS_AT),
+    }
+}
+
+/// Where the topic of the record at the start of `bytes` is, by its flags.
+fn topic_start(bytes: &[u8], version: Version) -> usize {
+    let audience = if flags_of(bytes, version) & FLAG_AUDIENCE == 0 { 0 } else { AUDIENCE_BYTES };
+    version.topic_len_at() + 4 + audience
 }
 
 /// When the record at the start of `bytes` was received, without the rest of it.

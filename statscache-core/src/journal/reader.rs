@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::JournalError;
 use super::Record;
 use super::dir::read_full;
-use super::format::{self, Check};
-use super::segment::{Extent, Mark, Run, Segment, Shared};
+use super::format::{self, Check, Version};
+use super::segment::{Extent, Run, Segment, Shared, Waypoint};
 
 /// Less than this is not worth a system call.
 const CHUNK_BYTES_MIN: usize = 4 << 10;
@@ -17,7 +17,7 @@ pub struct Reader {
     shared: Arc<Shared>,
     next: u64,
     /// Where to go on, and in the segment of which base.
-    place: Option<(u64, Mark)>,
+    place: Option<(u64, Waypoint)>,
     spare: Vec<u8>,
 }
 
@@ -68,16 +68,18 @@ impl Reader {
 
     /// Goes on from another sequence.
     pub fn seek(&mut self, sequence: u64) {
-        self.next = sequence.max(1);
-        self.place = None;
+        let sequence = sequence.max(1);
+        if sequence != self.next {
+            self.next = sequence;
+            self.place = None;
+        }
     }
 
     /// The next records, of about `max_bytes` together: at least one if there is any, however long.
     /// No records means that everything written has been read. What is missing on the way is in
     /// [`Chunk::gap`], whether records follow or not.
     pub fn next_chunk(&mut self, max_bytes: usize) -> Result<Chunk, JournalError> {
-        let mut chunk =
-            Chunk { bytes: std::mem::take(&mut self.spare), start: 0, end: 0, first: self.next, count: 0, gap: None };
+        let mut chunk = Chunk { end: 0, ..Chunk::new(std::mem::take(&mut self.spare), self.next, 0, Version::NEWEST) };
         loop {
             match self.locate() {
                 Place::End => break,
@@ -91,6 +93,18 @@ impl Reader {
             }
         }
         Ok(chunk)
+    }
+
+    /// The record `sequence`, first in a chunk with what little was read beyond it; `None` if it is
+    /// missing or not written yet. The reader goes on behind the chunk.
+    pub fn only(&mut self, sequence: u64) -> Result<Option<Chunk>, JournalError> {
+        self.seek(sequence);
+        let chunk = self.next_chunk(0)?;
+        if chunk.is_empty() || chunk.first_sequence() != sequence {
+            self.recycle(chunk);
+            return Ok(None);
+        }
+        Ok(Some(chunk))
     }
 
     /// Takes a chunk's buffer back, so that the next chunk need not allocate one.
@@ -137,8 +151,8 @@ impl Reader {
         let dir = &*self.shared.dir;
         let failed = || JournalError::entry(dir, &segment.name, "read");
         let mut at = match self.place {
-            Some((base, mark)) if base == segment.base => mark,
-            _ => segment.mark_before(self.next),
+            Some((base, waypoint)) if base == segment.base => waypoint,
+            _ => segment.waypoint_before(self.next),
         };
         let mut window = max_bytes;
         loop {
@@ -147,20 +161,21 @@ impl Reader {
             let read = read_full(&*segment.file, &mut chunk.bytes, at.offset).map_err(failed())?;
             let to_skip = self.next - at.sequence;
             let (mut seen, mut start) = (0, 0);
-            let run = Run::of(&chunk.bytes[..read], at.sequence, extent.next, |end, _| {
+            let run = Run::of(&chunk.bytes[..read], (at.sequence, extent.next), segment.version, |end, _| {
                 seen += 1;
                 if seen == to_skip {
                     start = end;
                 }
             });
-            let stop_at = Mark { sequence: at.sequence + run.count, offset: at.offset + run.bytes as u64 };
-            segment.add_mark(at);
+            let stop_at = Waypoint { sequence: at.sequence + run.count, offset: at.offset + run.bytes as u64 };
+            segment.add_waypoint(at);
             self.place = Some((segment.base, stop_at));
             if run.count > to_skip {
                 chunk.start = start;
                 chunk.end = run.bytes;
                 chunk.first = self.next;
                 chunk.count = run.count - to_skip;
+                chunk.version = segment.version;
                 self.next = stop_at.sequence;
                 return Ok(());
             }
@@ -180,14 +195,14 @@ impl Reader {
         &mut self,
         segment: &Segment,
         extent: Extent,
-        at: Mark,
+        at: Waypoint,
         stop: Check,
         chunk: &mut Chunk,
     ) -> Result<(), JournalError> {
         let damaged = GapCause::Damaged { segment: segment.name.clone(), offset: at.offset };
         let (cause, next) = match stop {
             Check::Damaged(Some(len)) => {
-                let next = segment.mark_after_damage(at, len, extent).map_err(JournalError::entry(
+                let next = segment.waypoint_after_damage(at, len, extent).map_err(JournalError::entry(
                     &*self.shared.dir,
                     &segment.name,
                     "read",
@@ -198,7 +213,7 @@ impl Reader {
             Check::Short(_) if at.offset >= extent.bytes => (GapCause::Missing, None),
             _ => (damaged, None),
         };
-        let next = next.unwrap_or(Mark { sequence: extent.next, offset: extent.bytes });
+        let next = next.unwrap_or(Waypoint { sequence: extent.next, offset: extent.bytes });
         self.place = Some((segment.base, next));
         if next.sequence > self.next {
             self.skip(chunk, next.sequence, cause);
@@ -224,10 +239,16 @@ pub struct Chunk {
     end: usize,
     first: u64,
     count: u64,
+    version: Version,
     gap: Option<Gap>,
 }
 
 impl Chunk {
+    /// All of `bytes`: so many records from `first` on, checked or just encoded.
+    pub(super) fn new(bytes: Vec<u8>, first: u64, count: u64, version: Version) -> Self {
+        Self { start: 0, end: bytes.len(), bytes, first, count, version, gap: None }
+    }
+
     /// The sequence of the first record.
     pub fn first_sequence(&self) -> u64 {
         self.first
@@ -260,7 +281,13 @@ impl Chunk {
 
     /// The records with their sequences, in order.
     pub fn iter(&self) -> Records<'_> {
-        Records { rest: &self.bytes[self.start..self.end], sequence: self.first }
+        Records { rest: &self.bytes[self.start..self.end], sequence: self.first, version: self.version }
+    }
+
+    /// Its buffer, emptied, for [`Journal::write_out`](super::Journal::write_out).
+    pub fn into_spare(mut self) -> Vec<u8> {
+        self.bytes.clear();
+        self.bytes
     }
 }
 
@@ -278,6 +305,7 @@ impl<'a> IntoIterator for &'a Chunk {
 pub struct Records<'a> {
     rest: &'a [u8],
     sequence: u64,
+    version: Version,
 }
 
 impl<'a> Iterator for Records<'a> {
@@ -287,7 +315,7 @@ impl<'a> Iterator for Records<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let (record, len) = format::decode_record(self.rest);
+        let (record, len) = format::decode_record(self.rest, self.version);
         let sequence = self.sequence;
         self.rest = &self.rest[len..];
         self.sequence += 1;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::dir::{Dir, File, read_full};
-use super::format::{self, BadHeader, Check, HEADER_BYTES, Header};
+use super::format::{self, BadHeader, Check, HEADER_BYTES, Header, Version};
 use super::reader::{Gap, GapCause};
-use super::segment::{Extent, Mark, Segment};
+use super::segment::{Extent, Segment, Waypoint};
 
 /// What was found and done on open. [`Display`](fmt::Display) prints a line for each finding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,7 +155,7 @@ struct Found {
 
 impl Found {
     fn segment(&self, extent: Extent) -> Segment {
-        Segment::new(self.header.base, self.file.clone(), extent, self.header.settled)
+        Segment::new(&self.header, self.file.clone(), extent)
     }
 }
 
@@ -178,7 +178,7 @@ impl Opening<'_> {
                     return Err(JournalError::FormatTooNew {
                         path: self.dir.path().join(name),
                         found: version,
-                        supported: format::VERSION,
+                        supported: Version::NEWEST as u32,
                     });
                 }
                 Err(BadHeader::Unfinished) if size <= HEADER_BYTES => {
@@ -290,12 +290,12 @@ impl Opening<'_> {
         let failed = |action| JournalError::entry(self.dir, &last.name, action);
         let tail = size - extent.bytes;
         let end = Extent { bytes: size, next: u64::MAX, newest: None };
-        let at = Mark { sequence: extent.next, offset: extent.bytes };
+        let at = Waypoint { sequence: extent.next, offset: extent.bytes };
         let mut head = [0; 8];
         let read = read_full(&*last.file, &mut head, at.offset).map_err(failed("read"))?;
-        let records_follow = match format::check_record(&head[..read], at.sequence) {
+        let records_follow = match format::check_record(&head[..read], at.sequence, last.version) {
             Check::Short(len) | Check::Damaged(Some(len)) => {
-                last.mark_after_damage(at, len, end).map_err(failed("read"))?.is_some()
+                last.waypoint_after_damage(at, len, end).map_err(failed("read"))?.is_some()
             }
             _ => false,
         };

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::JournalError;
 use super::dir::{Dir, File, read_full};
-use super::format::{self, Check, HEADER_BYTES};
+use super::format::{self, Check, HEADER_BYTES, Header, Version};
 
 /// Distance in bytes between the entries of a segment's index.
-pub(super) const MARK_BYTES: u64 = 64 << 10;
+pub(super) const WAYPOINT_BYTES: u64 = 64 << 10;
 
 /// How far a segment goes. Published as one, so that readers never see half a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Extent {
 
 /// Where a record starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
+pub(super) struct Waypoint {
     pub sequence: u64,
     pub offset: u64,
 }
@@ -41,23 +41,26 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub base: u64,
+    pub version: Version,
     pub name: String,
     pub file: Arc<dyn File>,
     extent: Mutex<Extent>,
     /// Sparse, sorted, and complete only where somebody has read.
-    index: Mutex<Vec<Mark>>,
+    index: Mutex<Vec<Waypoint>>,
     synced: AtomicU64,
     settled: AtomicBool,
 }
 
 impl Segment {
-    pub(super) fn new(base: u64, file: Arc<dyn File>, extent: Extent, settled: bool) -> Self {
+    pub(super) fn new(header: &Header, file: Arc<dyn File>, extent: Extent) -> Self {
+        let Header { base, version, settled, .. } = *header;
         Self {
             base,
+            version,
             name: format::segment_name(base),
             file,
             extent: Mutex::new(extent),
-            index: Mutex::new(vec![Mark { sequence: base, offset: HEADER_BYTES }]),
+            index: Mutex::new(vec![Waypoint { sequence: base, offset: HEADER_BYTES }]),
             synced: AtomicU64::new(0),
             settled: AtomicBool::new(settled),
         }
@@ -95,39 +98,39 @@ impl Segment {
     }
 
     /// The nearest known place at or before `sequence`.
-    pub(super) fn mark_before(&self, sequence: u64) -> Mark {
+    pub(super) fn waypoint_before(&self, sequence: u64) -> Waypoint {
         let index = lock(&self.index);
-        let after = index.partition_point(|mark| mark.sequence <= sequence);
+        let after = index.partition_point(|waypoint| waypoint.sequence <= sequence);
         index[after.max(1) - 1]
     }
 
     /// Remembers where a record starts, if nothing near is known.
-    pub(super) fn add_mark(&self, mark: Mark) {
+    pub(super) fn add_waypoint(&self, waypoint: Waypoint) {
         let mut index = lock(&self.index);
-        let at = index.partition_point(|known| known.sequence <= mark.sequence);
-        let near = |other: &Mark| other.offset.abs_diff(mark.offset) < MARK_BYTES;
+        let at = index.partition_point(|known| known.sequence <= waypoint.sequence);
+        let near = |other: &Waypoint| other.offset.abs_diff(waypoint.offset) < WAYPOINT_BYTES;
         if !index[..at].last().is_some_and(near) && !index.get(at).is_some_and(near) {
-            index.insert(at, mark);
+            index.insert(at, waypoint);
         }
     }
 
     #[cfg(test)]
-    pub(super) fn marks(&self) -> Vec<Mark> {
+    pub(super) fn waypoints(&self) -> Vec<Waypoint> {
         lock(&self.index).clone()
     }
 
-    /// Reads the records from the first to the last whole one within `bytes`, and marks the way.
+    /// Reads the records from the first to the last whole one within `bytes`, and leaves waypoints.
     pub(super) fn scan(&self, bytes: u64) -> io::Result<Extent> {
         let mut extent = Extent::empty(self.base);
         let mut newest = i64::MIN;
-        let mut buf = vec![0; MARK_BYTES as usize];
+        let mut buf = vec![0; WAYPOINT_BYTES as usize];
         loop {
             let want = (bytes - extent.bytes).min(buf.len() as u64) as usize;
             let read = read_full(&*self.file, &mut buf[..want], extent.bytes)?;
-            let run = Run::of(&buf[..read], extent.next, u64::MAX, |_, record| {
+            let run = Run::of(&buf[..read], (extent.next, u64::MAX), self.version, |_, record| {
                 newest = newest.max(format::received_of(record));
             });
-            self.add_mark(Mark { sequence: extent.next, offset: extent.bytes });
+            self.add_waypoint(Waypoint { sequence: extent.next, offset: extent.bytes });
             extent.bytes += run.bytes as u64;
             extent.next += run.count;
             match run.stop {
@@ -144,16 +147,16 @@ impl Segment {
     }
 
     /// If the record after the damaged one at `at` is whole: where it starts.
-    pub(super) fn mark_after_damage(&self, at: Mark, len: usize, end: Extent) -> io::Result<Option<Mark>> {
-        let next = Mark { sequence: at.sequence + 1, offset: at.offset + len as u64 };
+    pub(super) fn waypoint_after_damage(&self, at: Waypoint, len: usize, end: Extent) -> io::Result<Option<Waypoint>> {
+        let next = Waypoint { sequence: at.sequence + 1, offset: at.offset + len as u64 };
         if next.sequence >= end.next || next.offset >= end.bytes {
             return Ok(None);
         }
-        let mut buf = vec![0; MARK_BYTES as usize];
+        let mut buf = vec![0; WAYPOINT_BYTES as usize];
         loop {
             let want = (end.bytes - next.offset).min(buf.len() as u64) as usize;
             let read = read_full(&*self.file, &mut buf[..want], next.offset)?;
-            match format::check_record(&buf[..read], next.sequence) {
+            match format::check_record(&buf[..read], next.sequence, self.version) {
                 Check::Whole(_) => return Ok(Some(next)),
                 Check::Short(need) if need > buf.len() && read == want => buf.resize(need, 0),
                 _ => return Ok(None),
@@ -173,11 +176,16 @@ pub(super) struct Run {
 
 impl Run {
     /// Checks records from `sequence` on, all before `limit`; `visit` gets the end of each and its bytes.
-    pub(super) fn of(bytes: &[u8], sequence: u64, limit: u64, mut visit: impl FnMut(usize, &[u8])) -> Self {
+    pub(super) fn of(
+        bytes: &[u8],
+        (sequence, limit): (u64, u64),
+        version: Version,
+        mut visit: impl FnMut(usize, &[u8]),
+    ) -> Self {
         let mut run = Self { count: 0, bytes: 0, stop: Check::Whole(0) };
         while sequence + run.count < limit {
             let rest = &bytes[run.bytes..];
-            match format::check_record(rest, sequence + run.count) {
+            match format::check_record(rest, sequence + run.count, version) {
                 Check::Whole(len) => {
                     run.bytes += len;
                     run.count += 1;

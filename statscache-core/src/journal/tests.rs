@@ -7,7 +7,8 @@ use super::*;
 pub(super) const SMALL: JournalConfig =
     JournalConfig { segment_bytes: 1 << 10, retain_bytes: u64::MAX, retain_micros: i64::MAX };
 
-/// What the tests push as sequence `n`: sizes and bytes vary, and all follow from `n`.
+/// What the tests push as sequence `n`: sizes, bytes and flags vary, and all follow from `n`. Up to 5
+/// they are such as version 1 could keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sample {
     pub topic: Vec<u8>,
@@ -26,6 +27,12 @@ impl Sample {
             received: 1_000_000 + self.n as i64,
             time: -(self.n as i64),
             identity: u128::MAX - u128::from(self.n),
+            audience: match self.n / 6 % 2 {
+                0 => Audience::EVERYONE,
+                _ => Audience { first: self.n as u32, last: u32::MAX - 1 },
+            },
+            is_stamped: self.n / 12 % 2 != 1,
+            is_mark: self.n / 24 % 2 == 1,
             topic: &self.topic,
             body: &self.body,
         }
@@ -139,6 +146,58 @@ fn a_chunk_is_about_as_long_as_asked_and_holds_at_least_one_record() {
 }
 
 #[test]
+fn what_is_written_out_is_what_a_reader_reads_and_buffers_go_round() {
+    let (mut journal, _) = open(&SimulatedDir::new());
+    let mut reader = journal.reader(1);
+    let mut spare = Vec::with_capacity(1 << 16);
+    for count in [1, 30, 2, 0, 50] {
+        let buffer = spare.as_ptr();
+        for _ in 0..count {
+            journal.push(&Sample::new(journal.next_sequence()).record());
+        }
+        let (pending, next) = (journal.pending().1, journal.next_sequence());
+        let Some(written) = journal.write_out(spare).unwrap() else {
+            assert_eq!(count, 0);
+            spare = Vec::with_capacity(1 << 16);
+            continue;
+        };
+        assert_eq!((written.len() as u64, written.next_sequence(), written.byte_len()), (count, next, pending));
+        assert_eq!((journal.pending(), journal.next_sequence(), journal.stats().next), ((0, 0), next, next));
+        let read = reader.next_chunk(1 << 20).unwrap();
+        assert!(read.iter().eq(written.iter()));
+        assert_eq!((read.len(), read.byte_len(), written.gap()), (written.len(), pending, None));
+        spare = written.into_spare();
+        assert!(spare.is_empty());
+        // The group is in the buffer that was given, and gives it back the next time.
+        assert_eq!(journal.group.bytes.as_ptr(), buffer);
+    }
+    assert_eq!(all(&journal), range(1, 83));
+}
+
+#[test]
+fn one_record_is_found_wherever_it_is_and_a_missing_one_is_not() {
+    let (mut journal, _) = open(&SimulatedDir::new());
+    for count in [200, 30, 1] {
+        append(&mut journal, count).unwrap();
+    }
+    journal.ensure_next(240).unwrap();
+    append(&mut journal, 10).unwrap();
+    let mut reader = journal.handle().reader(1);
+    // Backwards and forwards, so that it is not where the reader stands already.
+    for sequence in (0..260).rev().chain(0..260) {
+        let found = reader.only(sequence).unwrap();
+        let is_there = (1..=231).contains(&sequence) || (240..250).contains(&sequence);
+        assert_eq!(found.is_some(), is_there, "sequence {sequence}");
+        if let Some(chunk) = found {
+            assert_eq!(chunk.iter().next(), Some((sequence, Sample::new(sequence).record())));
+            assert!(chunk.byte_len() <= 4 << 10, "{} bytes for one", chunk.byte_len());
+            assert_eq!(chunk.next_sequence(), reader.next_sequence());
+            reader.recycle(chunk);
+        }
+    }
+}
+
+#[test]
 fn the_index_is_sparse_and_right_however_it_came_about() {
     let dir = SimulatedDir::new();
     let config = JournalConfig { segment_bytes: 64 << 20, ..SMALL };
@@ -146,12 +205,12 @@ fn the_index_is_sparse_and_right_however_it_came_about() {
     let check = |journal: &Journal, how: &str| {
         let [segment] = &journal.shared.segments()[..] else { panic!("{:?}", journal.stats()) };
         let bytes = dir.bytes(&segment.name).unwrap();
-        let marks = segment.marks();
-        let count = bytes.len() as u64 / segment::MARK_BYTES;
-        assert!((count / 2..count + 2).contains(&(marks.len() as u64)), "{how}: {marks:?}");
-        for mark in marks {
-            let found = format::check_record(&bytes[mark.offset as usize..], mark.sequence);
-            assert!(matches!(found, format::Check::Whole(_)), "{how}: {mark:?}: {found:?}");
+        let waypoints = segment.waypoints();
+        let count = bytes.len() as u64 / segment::WAYPOINT_BYTES;
+        assert!((count / 2..count + 2).contains(&(waypoints.len() as u64)), "{how}: {waypoints:?}");
+        for waypoint in waypoints {
+            let found = format::check_record(&bytes[waypoint.offset as usize..], waypoint.sequence, Version::V2);
+            assert!(matches!(found, format::Check::Whole(_)), "{how}: {waypoint:?}: {found:?}");
         }
     };
     let mut journal = open();
@@ -169,7 +228,7 @@ fn the_index_is_sparse_and_right_however_it_came_about() {
 
 #[test]
 fn a_segment_ends_before_the_group_that_would_not_fit() {
-    for (segment_bytes, segments) in [(64 + 2 * 144, 1), (64 + 2 * 144 - 1, 2)] {
+    for (segment_bytes, segments) in [(64 + 2 * 148, 1), (64 + 2 * 148 - 1, 2)] {
         let config = JournalConfig { segment_bytes, ..SMALL };
         let (mut journal, _) = Journal::open(Arc::new(SimulatedDir::new()), config).unwrap();
         for _ in 0..2 {
@@ -178,7 +237,7 @@ fn a_segment_ends_before_the_group_that_would_not_fit() {
         }
         let stats = journal.stats();
         assert_eq!(stats.segments, segments, "with segments of {segment_bytes}: {stats:?}");
-        assert_eq!(stats.bytes, segments as u64 * 64 + 2 * 144);
+        assert_eq!(stats.bytes, segments as u64 * 64 + 2 * 148);
     }
 }
 
@@ -196,7 +255,7 @@ fn ten_segments(config: JournalConfig) -> (SimulatedDir, Journal) {
     (dir, journal)
 }
 
-const SEGMENT_BYTES: u64 = 64 + 3 * 44;
+const SEGMENT_BYTES: u64 = 64 + 3 * 48;
 
 #[test]
 fn retention_by_size_drops_the_oldest_segments_until_the_rest_fits() {

@@ -93,7 +93,7 @@ fn damage_that_leaves_the_length_alone_costs_one_record() {
 fn a_flipped_bit_in_the_last_segment_cuts_it_and_keeps_a_copy() {
     let (clean, _) = three_segments();
     let bytes = clean.bytes(&name(17)).unwrap();
-    let second = HEADER_BYTES as usize + format::decode_record(&bytes[64..]).1;
+    let second = HEADER_BYTES as usize + format::decode_record(&bytes[64..], Version::V2).1;
     flip(&clean, &name(17), second + 30, 0);
     let tail = clean.bytes(&name(17)).unwrap()[second..].to_vec();
     let (_, looked) = Journal::look(Arc::new(clean.clone())).unwrap();
@@ -110,7 +110,7 @@ fn a_flipped_bit_in_the_last_segment_cuts_it_and_keeps_a_copy() {
 fn a_cut_tail_without_whole_records_is_not_kept() {
     let (dir, _) = three_segments();
     let mut bytes = dir.bytes(&name(17)).unwrap();
-    let second = HEADER_BYTES as usize + format::decode_record(&bytes[64..]).1;
+    let second = HEADER_BYTES as usize + format::decode_record(&bytes[64..], Version::V2).1;
     bytes[second + 30..].fill(0);
     dir.put(&name(17), bytes);
     let (_, recovery) = open(&dir);
@@ -125,7 +125,7 @@ fn what_was_cut_does_not_come_back_behind_what_is_appended() {
     append(&mut journal, 6).unwrap();
     drop(journal);
     let bytes = dir.bytes(&name(1)).unwrap();
-    let fifth = (1..5).fold(HEADER_BYTES as usize, |at, _| at + format::decode_record(&bytes[at..]).1);
+    let fifth = (1..5).fold(HEADER_BYTES as usize, |at, _| at + format::decode_record(&bytes[at..], Version::V2).1);
     flip(&dir, &name(1), fifth + 30, 0);
     let (mut journal, _) = open(&dir);
     append(&mut journal, 1).unwrap();
@@ -170,7 +170,7 @@ fn a_segment_without_records_is_no_obstacle() {
     journal.ensure_next(100).unwrap();
     append(&mut journal, 1).unwrap();
     drop(journal);
-    let header = Header { base: 50, previous: None, settled: true };
+    let header = Header { version: Version::NEWEST, base: 50, previous: None, settled: true };
     dir.put(&name(50), header.encode().to_vec());
     let (journal, _) = open(&dir);
     assert_eq!(read(journal.reader(1)).0, [1, 2, 3, 4, 5, 100]);
@@ -179,7 +179,7 @@ fn a_segment_without_records_is_no_obstacle() {
 #[test]
 fn a_last_segment_without_records_goes_when_the_sequence_is_moved() {
     let dir = SimulatedDir::new();
-    dir.put(&name(7), Header { base: 7, previous: None, settled: true }.encode().to_vec());
+    dir.put(&name(7), Header { version: Version::NEWEST, base: 7, previous: None, settled: true }.encode().to_vec());
     let (mut journal, _) = open(&dir);
     assert_eq!(journal.next_sequence(), 7);
     journal.ensure_next(9).unwrap();
@@ -191,9 +191,9 @@ fn a_last_segment_without_records_goes_when_the_sequence_is_moved() {
 fn a_damaged_header_sets_the_segment_aside_by_name() {
     for base in [1, 9, 17] {
         for at in 0..52 {
-            // Version 0 never was; any other is newer, and refused: see below.
+            // Version 0 never was; a newer one is refused: see below.
             let bit = match at {
-                8 => 0,
+                8 => 1,
                 9..12 => continue,
                 _ => 7,
             };
@@ -234,10 +234,10 @@ fn the_only_segment_damaged_does_not_give_its_sequences_out_again() {
 fn a_newer_format_is_refused_and_left_alone() {
     let (dir, _) = three_segments();
     let mut bytes = dir.bytes(&name(9)).unwrap();
-    bytes[8..12].copy_from_slice(&2u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&3u32.to_le_bytes());
     dir.put(&name(9), bytes.clone());
     let err = Journal::open(Arc::new(dir.clone()), SMALL).unwrap_err();
-    assert!(matches!(err, JournalError::FormatTooNew { found: 2, supported: 1, .. }), "{err:?}");
+    assert!(matches!(err, JournalError::FormatTooNew { found: 3, supported: 2, .. }), "{err:?}");
     assert_eq!(dir.bytes(&name(9)).unwrap(), bytes);
 }
 
@@ -245,7 +245,7 @@ fn a_newer_format_is_refused_and_left_alone() {
 fn a_segment_that_was_never_finished_is_removed() {
     for length in 0..=HEADER_BYTES as usize {
         let (dir, _) = three_segments();
-        let header = Header { base: 25, previous: None, settled: false }.encode();
+        let header = Header { version: Version::NEWEST, base: 25, previous: None, settled: false }.encode();
         let bytes = if length == 64 { vec![0; 64] } else { header[..length].to_vec() };
         dir.put(&name(25), bytes);
         let (mut journal, recovery) = open(&dir);
@@ -287,7 +287,7 @@ fn a_record_in_the_wrong_place_is_not_taken_for_the_right_one() {
     journal.write().unwrap();
     drop(journal);
     let bytes = dir.bytes(&name(1)).unwrap();
-    let (record, len) = format::decode_record(&bytes[64..]);
+    let (record, len) = format::decode_record(&bytes[64..], Version::V2);
     assert_eq!(record, Sample::new(1).record());
     let twice = [&bytes[..64], &bytes[64..64 + len], &bytes[64..64 + len]].concat();
     dir.put(&name(1), twice);

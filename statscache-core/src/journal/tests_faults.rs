@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::tests::{all, append, open, read};
+use super::tests::{Sample, all, append, open, read};
 use super::*;
 
 /// Groups of growing size over several segments, with a sync now and then, until something fails.
 /// Returns the sequence up to which a sync has promised durability, and the journal if it got open.
-fn workload(dir: &SimulatedDir, groups: u64) -> (u64, Option<Journal>) {
+pub(super) fn workload(dir: &SimulatedDir, groups: u64) -> (u64, Option<Journal>) {
     let mut promised = 1;
     let Ok((mut journal, _)) = Journal::open(Arc::new(dir.clone()), super::tests::SMALL) else {
         return (promised, None);
@@ -32,14 +32,14 @@ fn operations_of(groups: u64) -> u64 {
     dir.operations()
 }
 
-const GROUPS: u64 = 24;
+pub(super) const GROUPS: u64 = 24;
 
-fn all_cuts(seeds: u64) -> impl Iterator<Item = PowerCut> {
+pub(super) fn all_cuts(seeds: u64) -> impl Iterator<Item = PowerCut> {
     [PowerCut::LosesAll, PowerCut::LosesNothing].into_iter().chain((0..seeds).map(PowerCut::Random))
 }
 
 /// What was promised is there, the rest is a prefix, and the journal goes on.
-fn check_consistent(dir: &SimulatedDir, promised: u64, written: u64, context: &str) -> Journal {
+pub(super) fn check_consistent(dir: &SimulatedDir, promised: u64, written: u64, context: &str) -> Journal {
     let (mut journal, recovery) = open(dir);
     assert_eq!(journal.first_sequence(), 1, "{context}: {recovery}");
     assert!(recovery.missing.is_empty(), "{context}: {recovery}");
@@ -153,6 +153,30 @@ fn a_full_disk_refuses_the_group_and_takes_it_once_there_is_room() {
             drop(journal);
             check_consistent(&dir.power_cut(PowerCut::LosesAll), next, next, &context);
         }
+    }
+}
+
+#[test]
+fn what_cannot_be_written_out_stays_pending_as_it_was() {
+    for operations in 0..3 {
+        let dir = SimulatedDir::new();
+        let (mut journal, _) = open(&dir);
+        append(&mut journal, 20).unwrap();
+        for _ in 0..4 {
+            journal.push(&Sample::new(journal.next_sequence()).record());
+        }
+        let pending = journal.pending();
+        dir.fail_after(operations, Fault::Full);
+        // A new segment is created, its header and the group are written: three operations.
+        for spare in [Vec::new(), Vec::with_capacity(100)] {
+            assert!(journal.write_out(spare).unwrap_err().is_full());
+            assert_eq!((journal.pending(), journal.next_sequence(), journal.stats().next), (pending, 25, 21));
+        }
+        dir.heal();
+        let written = journal.write_out(Vec::new()).unwrap().unwrap();
+        assert_eq!((written.first_sequence(), written.byte_len()), (21, pending.1));
+        assert!(written.iter().eq(journal.reader(21).next_chunk(1 << 20).unwrap().iter()));
+        assert_eq!(all(&journal), (1..=24).collect::<Vec<_>>());
     }
 }
 

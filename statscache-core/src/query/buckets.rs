@@ -12,7 +12,13 @@ use super::{
     select::Groups,
     value::Told,
 };
-use crate::{bucket, coverage::BucketCoverage, limits::PARTITION_BUCKETS, segment::Segment, view::MetricView};
+use crate::{
+    bucket,
+    coverage::{BucketCoverage, Coverage, Seen},
+    limits::PARTITION_BUCKETS,
+    segment::Segment,
+    view::MetricView,
+};
 
 pub(super) fn answer<R: Told>(
     rule: R,
@@ -34,7 +40,9 @@ pub(super) fn answer<R: Told>(
     if found.len() > rows_max {
         return Err(QueryError::TooManyRows);
     }
-    let covered = Covered { runs: from.coverage.runs(plan.start, plan.end, plan.step).collect() };
+    let damaged = without_set_aside(view, &plan, from.coverage);
+    let coverage = damaged.as_ref().unwrap_or(from.coverage);
+    let covered = Covered { runs: coverage.runs(plan.start, plan.end, plan.step).collect() };
     match query.fill {
         Fill::None => {}
         fill => fill_up::<R>(&mut found, &plan, &groups, &covered, fill, rows_max)?,
@@ -51,6 +59,20 @@ pub(super) fn answer<R: Told>(
     );
     let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
     Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, truncated, coverage: covered.runs })
+}
+
+/// The coverage without what was damaged and is set aside, if there is such.
+fn without_set_aside(view: &MetricView, plan: &Plan, coverage: &Coverage) -> Option<Coverage> {
+    let (tier, resolution) = (&view.tiers[plan.tier_number], plan.tier.resolution);
+    let mut rest = (!tier.set_aside.is_empty()).then(|| coverage.clone())?;
+    for partition in &tier.set_aside {
+        let (start, end) =
+            (bucket::start_of(*partition, 0, resolution), bucket::start_of(partition + 1, 0, resolution));
+        // Something of it may still be there.
+        let is_empty = !tier.partitions.contains_key(partition);
+        rest.lower(start, end, if is_empty { None } else { Some(Seen::Part) });
+    }
+    Some(rest)
 }
 
 /// What is not known is the least.

@@ -50,6 +50,9 @@ pub trait Backend: Send + Sync {
     /// Visits rows whose key starts with the prefix, in order, until `visit` says false.
     fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> Result<(), BackendError>;
 
+    /// The last of the keys that start with the prefix.
+    fn last_key(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, BackendError>;
+
     /// Bytes on disk.
     fn disk_bytes(&self) -> u64;
 }
@@ -111,6 +114,12 @@ impl Backend for MemoryBackend {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
         Ok(self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+    }
+
+    fn last_key(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        let kept = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = kept.range(prefix.to_vec()..).map(|(key, _)| key).take_while(|key| key.starts_with(prefix));
+        Ok(keys.by_ref().last().cloned())
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use statscache_plugin_sdk::Timestamp;
 
-use super::{Cursor, NamespaceId, NamespaceRecord, StoreError, backend::Backend, format_of};
+use super::{Cursor, NamespaceId, NamespaceRecord, NamespaceState, StoreError, backend::Backend, format_of};
 use crate::{
     coverage::Reading,
     journal::{JournalError, JournalHandle},
@@ -59,6 +59,8 @@ pub struct NamespaceReport {
     pub number: NamespaceId,
     /// Id of the instance.
     pub instance: String,
+    /// What it is for at present.
+    pub state: NamespaceState,
     /// Label sets.
     pub series: u64,
     /// Segments.
@@ -120,7 +122,7 @@ struct Known {
     /// By metric: label sets.
     series: Vec<u64>,
     segments: BTreeMap<SegmentKey, Indexed>,
-    /// Segments whose index does not read.
+    /// Segments whose index does not read, or that are set aside.
     unreadable: BTreeSet<SegmentKey>,
     report: NamespaceReport,
 }
@@ -136,7 +138,12 @@ struct Indexed {
 
 impl Known {
     fn new(number: NamespaceId, record: NamespaceRecord) -> Self {
-        let report = NamespaceReport { number, instance: record.instance.clone(), ..NamespaceReport::default() };
+        let report = NamespaceReport {
+            number,
+            instance: record.instance.clone(),
+            state: record.state,
+            ..NamespaceReport::default()
+        };
         Self {
             series: vec![0; record.metrics.len()],
             record,
@@ -203,6 +210,9 @@ impl Checker<'_> {
         }
         let cursors: Vec<_> = self.known.iter().map(|(ns, known)| (*ns, known.cursor, known.reading.clone())).collect();
         for (ns, cursor, reading) in cursors {
+            if let Some(cursor) = cursor {
+                self.gap(ns, cursor);
+            }
             if let (Some(stats), Some(cursor)) = (stats, cursor) {
                 self.cursor(ns, cursor.next, (stats.first, stats.next));
             }
@@ -211,6 +221,15 @@ impl Checker<'_> {
                 let advice = "set the clock; what comes before that time will not count as seen";
                 self.tell(Finding { ns: Some(ns), is_problem: true, what, at: Some(until), advice });
             }
+        }
+    }
+
+    /// What a cursor says about itself.
+    fn gap(&mut self, ns: NamespaceId, cursor: Cursor) {
+        if cursor.since > cursor.next {
+            let (since, next) = (cursor.since, cursor.next);
+            let what = format!("it says that it has read everything from sequence {since} on, and goes on with {next}");
+            self.problem(Some(ns), what, REPORT);
         }
     }
 

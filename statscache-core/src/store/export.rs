@@ -3,10 +3,10 @@
 //!
 //! | line | what |
 //! |---|---|
-//! | `{"statscache_export":1,"format":2}` | the first: version of these lines, and of the store that states are from |
+//! | `{"statscache_export":1,"format":3}` | the first: version of these lines, and of the store that states are from |
 //! | `{"namespace":{"number","record"}}` | state of one instance under one configuration |
 //! | `{"cursor":{"namespace","cursor"}}` | how far it has got |
-//! | `{"reading":{"namespace","until","read"}}` | what it has read of what the bus brought: `[start, end, level]` |
+//! | `{"reading":{"namespace","until","read","filled"}}` | what it has read of what the bus brought, and what was filled: `[start, end, level]` |
 //! | `{"coverage":[…]}` | when the bus was seen, in the same form |
 //! | `{"labels":{"namespace","metric","series","labels"}}` | one label set, with its number |
 //! | `{"cells":{"namespace","metric","tier","partition","series","labels","cells"}}` | one label set in one partition of one tier: `[start, state]`; tier and start are null for kinds without buckets |
@@ -29,7 +29,6 @@ use statscache_plugin_sdk::{Kind, MetricDescriptor, Timestamp};
 
 use super::{
     Cursor, FORMAT_VERSION, Namespace, NamespaceId, NamespaceRecord, Store, StoreError, backend::Backend, format_of,
-    keys, values,
 };
 use crate::{
     bucket::{self, Partition},
@@ -40,7 +39,7 @@ use crate::{
     series::{SeriesChunk, SeriesId},
 };
 
-/// Version of the lines.
+/// Version of the lines. What a later format of the store has more is optional in them.
 pub const EXPORT_VERSION: u32 = 1;
 
 /// Why a store cannot be exported.
@@ -62,6 +61,9 @@ pub enum ExportError {
     #[error("the lines cannot be written")]
     Write(#[from] io::Error),
 }
+
+/// Oldest format of a store whose export can be imported.
+pub(super) const FORMAT_OLDEST: u32 = 2;
 
 /// What was exported, or imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,11 +90,29 @@ pub(super) struct Header {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Line {
-    Namespace { number: NamespaceId, record: NamespaceRecord },
-    Cursor { namespace: NamespaceId, cursor: Cursor },
-    Reading { namespace: NamespaceId, until: Timestamp, read: Intervals },
+    Namespace {
+        number: NamespaceId,
+        record: NamespaceRecord,
+    },
+    Cursor {
+        namespace: NamespaceId,
+        cursor: Cursor,
+    },
+    Reading {
+        namespace: NamespaceId,
+        until: Timestamp,
+        read: Intervals,
+        /// Not there in exports of stores of format 2.
+        #[serde(default)]
+        filled: Intervals,
+    },
     Coverage(Intervals),
-    Labels { namespace: NamespaceId, metric: String, series: SeriesId, labels: Vec<String> },
+    Labels {
+        namespace: NamespaceId,
+        metric: String,
+        series: SeriesId,
+        labels: Vec<String>,
+    },
     Cells(Cells),
     End(u64),
 }
@@ -235,12 +255,17 @@ impl Writer<'_> {
     }
 }
 
-/// Writes everything that counts of a store; changes nothing in it. What is half removed and what is
-/// only waiting to be removed is left out.
+/// Writes everything that counts of a store; changes nothing in it. What is half removed, what is only
+/// waiting to be removed, and segments that are set aside are left out. A damaged row is an error.
 pub fn export(backend: Box<dyn Backend>, out: &mut dyn Write) -> Result<Moved, ExportError> {
     format_of(&*backend)?;
     let store = Store { backend };
-    let (namespaces, _) = store.read_namespaces()?;
+    let mut damaged = Vec::new();
+    let (namespaces, _) = store.read_namespaces(&mut damaged)?;
+    let coverage = store.read_coverage(&mut damaged)?;
+    if let Some(row) = damaged.into_iter().next() {
+        return Err(StoreError::from(row).into());
+    }
     let mut writer = Writer { out, moved: Moved::default() };
     writer.line(&Header { statscache_export: EXPORT_VERSION, format: FORMAT_VERSION })?;
     for (number, namespace) in &namespaces {
@@ -250,14 +275,9 @@ pub fn export(backend: Box<dyn Backend>, out: &mut dyn Write) -> Result<Moved, E
         writer.line(&Line::Cursor { namespace: *namespace, cursor: of.cursor })?;
     }
     for (namespace, reading) in namespaces.iter().filter_map(|(ns, of)| Some((ns, of.reading.as_ref()?))) {
-        let (until, read) = (reading.until(), intervals(reading.read()));
-        writer.line(&Line::Reading { namespace: *namespace, until, read })?;
+        let (until, read, filled) = (reading.until(), intervals(reading.read()), intervals(reading.filled()));
+        writer.line(&Line::Reading { namespace: *namespace, until, read, filled })?;
     }
-    let mut coverage = Coverage::new();
-    store.scan(keys::COVERAGE, &mut |_, value| {
-        coverage = values::read_coverage(values::open(value)?)?;
-        Ok(true)
-    })?;
     writer.line(&Line::Coverage(intervals(&coverage)))?;
     for (ns, namespace) in &namespaces {
         writer.labels(*ns, namespace)?;

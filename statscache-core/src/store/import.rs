@@ -14,7 +14,7 @@ use statscache_plugin_sdk::{Declaration, Kind, MetricDescriptor};
 use super::{
     Batch, Cursor, FORMAT_VERSION, NamespaceId, NamespaceRecord, Store, StoreError,
     backend::Backend,
-    export::{Cells, EXPORT_VERSION, Header, Intervals, Line, Moved, state_of},
+    export::{Cells, EXPORT_VERSION, FORMAT_OLDEST, Header, Intervals, Line, Moved, state_of},
 };
 use crate::{
     bucket,
@@ -91,8 +91,14 @@ impl From<Corrupt> for Wrong {
 /// Reads lines into an empty store. After an error the store is as empty as before.
 pub fn import(backend: Box<dyn Backend>, lines: &mut dyn BufRead) -> Result<Moved, ImportError> {
     let (store, contents) = Store::open(backend)?;
-    if !contents.namespaces.is_empty() {
-        let instances = contents.namespaces.into_values().map(|namespace| namespace.record.instance).collect();
+    // What is set aside is there as well, and keeps its number.
+    let damaged = contents.damaged.into_iter().filter_map(|row| row.namespace);
+    let mut damaged: Vec<String> =
+        damaged.map(|(ns, instance)| instance.unwrap_or_else(|| format!("namespace {ns}, which is damaged"))).collect();
+    damaged.dedup();
+    if !contents.namespaces.is_empty() || !damaged.is_empty() {
+        let whole = contents.namespaces.into_values().map(|namespace| namespace.record.instance);
+        let instances = whole.chain(damaged).collect();
         return Err(ImportError::NotEmpty { instances });
     }
     let mut importer = Importer {
@@ -177,10 +183,11 @@ impl Importer {
         match line {
             Line::Namespace { number, record } => self.namespace(number, record)?,
             Line::Cursor { namespace, cursor } => self.incoming(namespace)?.cursor = Some(cursor),
-            Line::Reading { namespace, until, read } => {
+            Line::Reading { namespace, until, read, filled } => {
                 let mut bytes = Vec::new();
                 put_i64(&mut bytes, until.micros());
                 coverage(&read)?.encode(&mut bytes);
+                coverage(&filled)?.encode(&mut bytes);
                 self.incoming(namespace)?.reading = Some(Reading::decode(&mut Input(&bytes))?);
             }
             Line::Coverage(intervals) => self.coverage = coverage(&intervals)?,
@@ -379,11 +386,12 @@ impl Open {
 
 fn header(line: &[u8]) -> Result<(), Wrong> {
     let header: Header = serde_json::from_slice(line).map_err(|_| "it is not the first line of an export")?;
-    if header.statscache_export != EXPORT_VERSION || header.format != FORMAT_VERSION {
+    let formats = FORMAT_OLDEST..=FORMAT_VERSION;
+    if header.statscache_export != EXPORT_VERSION || !formats.contains(&header.format) {
         let Header { statscache_export, format } = header;
         return Err(format!(
             "the export has version {statscache_export} and is of a store of format {format}; \
-             this version reads {EXPORT_VERSION} and {FORMAT_VERSION}: import it with the version that wrote it"
+             this version reads {EXPORT_VERSION}, and {FORMAT_OLDEST} to {FORMAT_VERSION}: import it with the version that wrote it"
         )
         .into());
     }

@@ -12,6 +12,7 @@ pub(super) const FORMAT: &[u8] = b"F";
 pub(super) const NAMESPACES: &[u8] = b"N";
 pub(super) const GARBAGE: &[u8] = b"G";
 pub(super) const COVERAGE: &[u8] = b"V";
+pub(super) const SET_ASIDE: &[u8] = b"X";
 
 /// Of all namespaces.
 pub(super) const CURSORS: &[u8] = &[CURSOR];
@@ -25,6 +26,10 @@ const READING: u8 = b'R';
 const SERIES: u8 = b'S';
 const INDEX: u8 = b'I';
 const CHUNK: u8 = b'D';
+
+/// Letters of all rows that are of a namespace.
+pub(super) const OF_NAMESPACES: [u8; 8] =
+    [NAMESPACES[0], CURSOR, READING, SERIES, INDEX, CHUNK, GARBAGE[0], SET_ASIDE[0]];
 
 const SIGN: u64 = 1 << 63;
 
@@ -70,12 +75,20 @@ pub(super) fn all_garbage(ns: NamespaceId) -> Vec<u8> {
     key(GARBAGE[0], ns)
 }
 
+pub(super) fn all_set_aside(ns: NamespaceId) -> Vec<u8> {
+    key(SET_ASIDE[0], ns)
+}
+
 pub(super) fn index(segment: SegmentKey) -> Vec<u8> {
     of_segment(INDEX, segment)
 }
 
 pub(super) fn garbage(segment: SegmentKey) -> Vec<u8> {
     of_segment(GARBAGE[0], segment)
+}
+
+pub(super) fn set_aside(segment: SegmentKey) -> Vec<u8> {
+    of_segment(SET_ASIDE[0], segment)
 }
 
 pub(super) fn chunk(segment: SegmentKey, number: u32) -> Vec<u8> {
@@ -106,7 +119,7 @@ pub(super) fn read_series(key: &[u8]) -> Result<(u16, SeriesId), Corrupt> {
     Ok((u16::from_be_bytes(key.take()?), SeriesId::from_be_bytes(key.take()?)))
 }
 
-/// Of an index row and of a garbage row.
+/// Of an index row, of a garbage row, and of a segment that is set aside.
 pub(super) fn read_segment(key: &[u8]) -> Result<SegmentKey, Corrupt> {
     Reader::after_tag(key).segment()
 }
@@ -120,6 +133,7 @@ pub(super) fn read_chunk(key: &[u8]) -> Result<(SegmentKey, u32), Corrupt> {
 pub(super) fn describe(key: &[u8]) -> String {
     let described = match key.first() {
         Some(&CHUNK) => read_chunk(key).map(|(segment, number)| format!("chunk {number} of {segment:?}")),
+        Some(tag) if SET_ASIDE == [*tag] => read_segment(key).map(|segment| format!("{segment:?}, set aside")),
         Some(&INDEX) => read_segment(key).map(|segment| format!("index of {segment:?}")),
         Some(&SERIES) => read_series(key).map(|(metric, first)| format!("label sets of metric {metric} from {first}")),
         _ => Err(Corrupt("")),
@@ -142,6 +156,7 @@ pub(super) enum RowKind {
     Index,
     Chunk,
     Garbage,
+    SetAside,
 }
 
 /// What a row with this key is, if it is one of ours.
@@ -151,6 +166,7 @@ pub(super) fn kind(key: &[u8]) -> Option<RowKind> {
         tag if COVERAGE == [tag] => RowKind::Coverage,
         tag if NAMESPACES == [tag] => RowKind::Namespace,
         tag if GARBAGE == [tag] => RowKind::Garbage,
+        tag if SET_ASIDE == [tag] => RowKind::SetAside,
         CURSOR => RowKind::Cursor,
         READING => RowKind::Reading,
         SERIES => RowKind::Series,
@@ -169,6 +185,7 @@ pub(super) fn what(key: &[u8]) -> &'static str {
         Some(RowKind::Chunk) if key.get(16) == Some(&0) => "chunks in columns",
         Some(RowKind::Chunk) => "chunks in rows",
         Some(RowKind::Garbage) => "notes of what is to be removed",
+        Some(RowKind::SetAside) => "segments that are set aside",
         Some(RowKind::Coverage) => "coverage of the bus",
         Some(_) => "namespaces, cursors, readings, format",
         None => "unknown",
@@ -230,7 +247,7 @@ mod tests {
             prop_assert_eq!(a.cmp(&b), chunk(a, n).cmp(&chunk(b, n)));
             prop_assert_eq!(a.cmp(&b), index(a).cmp(&index(b)));
             prop_assert_eq!(read_chunk(&chunk(a, n)), Ok((a, n)));
-            prop_assert_eq!(read_segment(&garbage(a)), Ok(a));
+            prop_assert_eq!((read_segment(&garbage(a)), read_segment(&set_aside(a))), (Ok(a), Ok(a)));
         }
 
         #[test]

@@ -1,7 +1,10 @@
 //! Brings a store of an older format up to the present one.
 //!
 //! Rows that are laid out anew have new keys, so what was done before an interruption is known
-//! by its key, and doing it again goes on from there. The version is written last.
+//! by its key, and doing it again goes on from there. The version is written last. Where rows keep
+//! their keys, and are few, they are written together with it.
+//!
+//! Format 2 had no times filled in readings, no state in namespaces, and cursors with a number less.
 //!
 //! Format 1 had `C` for cursors, with five counters and no number of them, and `B` ns metric tier
 //! partition commit chunk for cells: rows as [`crate::segment::rows`] has them, without the byte for
@@ -14,6 +17,7 @@ use statscache_plugin_sdk::{Kind, Timestamp};
 use super::{Batch, NamespaceId, NamespaceRecord, Store, StoreError, keys, values};
 use crate::{
     bytes::{Corrupt, Input},
+    coverage::Reading,
     kind::{CountRule, LatestRule, LatestState, LatestValue, Rule},
     segment::{Cell, Form, SegmentKey, merge_sorted, rows},
 };
@@ -21,7 +25,19 @@ use crate::{
 const CURSORS: &[u8] = b"C";
 const CELLS: u8 = b'B';
 
-/// From format 1. The caller writes the new version afterwards.
+/// From format 2: readings. The batch is written together with the new version. What does not read is
+/// left as it is: opening tells of it.
+pub(super) fn from_2(store: &Store, batch: &mut Batch) -> Result<(), StoreError> {
+    store.scan(keys::READINGS, &mut |key, value| {
+        let reading = values::open(value).and_then(|value| Reading::decode_unfilled(&mut Input(value)));
+        if let Ok(reading) = reading {
+            batch.put(key.to_vec(), values::reading(&reading));
+        }
+        Ok(true)
+    })
+}
+
+/// From format 1 to 2. The caller writes the new version afterwards.
 pub(super) fn from_1(store: &Store) -> Result<(), StoreError> {
     let records: BTreeMap<NamespaceId, NamespaceRecord> = store.read_records()?.into_iter().collect();
     let mut batch = Batch::default();

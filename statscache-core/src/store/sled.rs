@@ -4,7 +4,9 @@
 //!    collection, and memory and disk grow without end.
 //! 2. Its `flush` is no fsync on Linux: [`Backend::sync`] adds one on its file.
 //! 3. A half-written snapshot (`snap.*.generating`) can keep it from opening: removed before.
-//! 4. On creation, its `conf` and its directory are synced: without, a power cut loses both.
+//! 4. Directories are synced after every open: a power cut could lose what was created, or bring back the
+//!    snapshot before this one, whose data sled has zeroed. On creation `conf` is put there whole: a torn one
+//!    is refused for ever.
 //! 5. Never `flush_async`, which can deadlock; one tree, because a batch is atomic per tree.
 //! 6. Batches are bounded by whoever builds them ([`crate::limits::STORE_BATCH_ROWS_MAX`]); it
 //!    blocks readers while one is applied, so what is asked for often is kept above it.
@@ -45,19 +47,14 @@ impl SledBackend {
     /// Opens the directory, or creates it.
     pub fn open(path: &Path) -> Result<Self, BackendError> {
         let io = |source| BackendError::Io { path: path.to_owned(), source };
-        let is_new = !path.join("conf").exists();
         fs::create_dir_all(path).map_err(io)?;
         remove_half_snapshots(path).map_err(io)?;
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(Some(FLUSH_MS))
-            .use_compression(false);
-        let db = open_when_free(&config, path)?;
-        let file = File::options().read(true).write(true).open(path.join("db")).map_err(io)?;
-        if is_new {
-            sync_creation(path).map_err(io)?;
+        if !path.join("conf").exists() {
+            create_conf(path)?;
         }
+        let db = open_when_free(path)?;
+        let file = File::options().read(true).write(true).open(path.join("db")).map_err(io)?;
+        sync_entries(path).map_err(io)?;
         Ok(Self { path: path.to_owned(), db, file })
     }
 }
@@ -95,7 +92,12 @@ impl SledBackend {
     }
 }
 
-fn open_when_free(config: &sled::Config, path: &Path) -> Result<sled::Db, BackendError> {
+fn open_when_free(path: &Path) -> Result<sled::Db, BackendError> {
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(Some(FLUSH_MS))
+        .use_compression(false);
     for _ in 1..LOCK_TRIES {
         match config.open().map_err(|error| open_error(path, error)) {
             Err(BackendError::InUse(_)) => thread::sleep(LOCK_WAIT),
@@ -103,6 +105,20 @@ fn open_when_free(config: &sled::Config, path: &Path) -> Result<sled::Db, Backen
         }
     }
     config.open().map_err(|error| open_error(path, error))
+}
+
+/// Puts sled's `conf` there whole. What sled writes by itself is synced by nobody.
+fn create_conf(path: &Path) -> Result<(), BackendError> {
+    let io = |source| BackendError::Io { path: path.to_owned(), source };
+    let scratch = path.join("creating");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(io)?;
+    }
+    drop(open_when_free(&scratch)?);
+    let (conf, new) = (fs::read(scratch.join("conf")).map_err(io)?, path.join("conf.new"));
+    fs::write(&new, conf).and_then(|()| File::open(&new)?.sync_all()).map_err(io)?;
+    fs::remove_dir_all(&scratch).map_err(io)?;
+    fs::rename(&new, path.join("conf")).and_then(|()| File::open(path)?.sync_all()).map_err(io)
 }
 
 fn remove_half_snapshots(path: &Path) -> io::Result<()> {
@@ -117,8 +133,7 @@ fn remove_half_snapshots(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn sync_creation(path: &Path) -> io::Result<()> {
-    File::open(path.join("conf"))?.sync_all()?;
+fn sync_entries(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()?;
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
@@ -178,6 +193,16 @@ impl Backend for SledBackend {
             }
         }
         Ok(())
+    }
+
+    fn last_key(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        for key in self.db.scan_prefix(prefix).keys().rev() {
+            let key = key.map_err(engine)?;
+            if !parts::is_part(&key) {
+                return Ok(Some(key.to_vec()));
+            }
+        }
+        Ok(None)
     }
 
     fn disk_bytes(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{
-    NamespaceId, NamespaceRecord, StoreError,
+    NamespaceId, NamespaceRecord, NamespaceState, StoreError,
     backend::Backend,
     keys::{self, RowKind},
     scan, values,
@@ -32,6 +32,8 @@ pub struct StoreStats {
     pub namespaces: Vec<NamespaceStats>,
     /// What is still to be removed.
     pub garbage: GarbageStats,
+    /// Segments with damaged chunks, which count in no answer.
+    pub set_aside: FormStats,
 }
 
 /// Rows of one sort.
@@ -63,6 +65,8 @@ pub struct NamespaceStats {
     pub instance: String,
     /// Id of the plugin.
     pub plugin: String,
+    /// What it is for at present.
+    pub state: NamespaceState,
     /// Its removal was interrupted; the next start of the daemon finishes it.
     pub is_half_removed: bool,
     /// In order of declaration.
@@ -133,8 +137,9 @@ impl NamespaceStats {
             let (name, kind) = (metric.name, metric.kind.as_str());
             MetricStats { name, kind, tiers: tiers.into_iter().map(tier).collect(), ..MetricStats::default() }
         };
-        let metrics = record.metrics.into_iter().map(metric).collect();
-        Self { number, instance: record.instance, plugin: record.plugin, is_half_removed: true, metrics }
+        let NamespaceRecord { instance, plugin, metrics, state, .. } = record;
+        let metrics = metrics.into_iter().map(metric).collect();
+        Self { number, instance, plugin, state, is_half_removed: true, metrics }
     }
 }
 
@@ -161,6 +166,10 @@ pub fn stats(backend: &dyn Backend) -> Result<StoreStats, StoreError> {
             Some(RowKind::Garbage) => {
                 stats.garbage.segments += 1;
                 stats.garbage.chunks += u64::from(values::read_garbage(values::open(value)?)?);
+            }
+            Some(RowKind::SetAside) => {
+                let (_, segment) = values::read_set_aside(keys::read_segment(key)?, values::open(value)?)?;
+                stats.set_aside = stats.set_aside.plus(of_segment(&segment));
             }
             Some(RowKind::Cursor) => {
                 if let Some(namespace) = namespaces.get_mut(&keys::read_namespace(key)?) {

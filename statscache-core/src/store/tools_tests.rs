@@ -3,17 +3,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use statscache_plugin_sdk::Kind;
+use statscache_plugin_sdk::{Kind, MetricDescriptor, Timestamp};
 
 use super::backend::Row;
 use super::*;
 use crate::{
     bucket, columns,
-    coverage::Seen,
+    coverage::{Coverage, Reading, Seen},
     journal::{Journal, JournalConfig, JournalHandle, Record, SimulatedDir},
     kind::{CountRule, LatestRule, LatestState, Rule, StatRule, StatState},
-    segment::{Cell, merge_sorted, rows},
-    series::SeriesTable,
+    segment::{Cell, ChunkMeta, Form, merge_sorted, rows},
+    series::{SeriesChunk, SeriesTable},
 };
 use check::{Finding, Report};
 use import::ImportError;
@@ -41,7 +41,8 @@ fn record() -> NamespaceRecord {
         metric("sizes", Kind::Stat, "1m for 1d, 1h forever"),
         metric("state", LATEST, "1s for 2h"),
     ];
-    NamespaceRecord { instance: "one".to_owned(), plugin: "p".to_owned(), fingerprint: "1".to_owned(), metrics }
+    let (state, text) = (NamespaceState::Retired { since: at(7) }, str::to_owned);
+    NamespaceRecord { instance: text("one"), plugin: text("p"), fingerprint: text("1"), metrics, state }
 }
 
 type Event<S> = (u32, Timestamp, S);
@@ -86,10 +87,11 @@ fn sample() -> MemoryBackend {
     let (store, _) = Store::open(Box::new(backend.clone())).expect("it opens");
     let mut batch = Batch::default();
     batch.put_namespace(1, &record());
-    batch.put_cursor(1, &Cursor { next: 11, watermark: Some(at(3000)), processed: 10, ..Cursor::default() });
+    batch.put_cursor(1, &Cursor { next: 11, since: 3, watermark: Some(at(3000)), processed: 10, ..Cursor::default() });
     let mut reading = Reading::new(at(0));
     reading.advance(at(3001));
     reading.gap(at(5), at(6));
+    reading.fill(at(-9), at(6), Seen::Part);
     batch.put_reading(1, &reading);
     let mut coverage = Coverage::new();
     coverage.add(at(0), at(3000), Seen::Whole);
@@ -284,7 +286,7 @@ fn rows_that_contradict_each_other_are_found() {
     table.resolve(&["label 5"]);
     let twice = SeriesChunk { first: SERIES, ..table.take_new().expect("new") };
     check(&with(|batch| batch.put_series(1, 0, &twice)), &["are there already"]);
-    check(&changed(|rows| drop(rows.insert(b"Xx".to_vec(), values::seal(Vec::new())))), &["nothing is known"]);
+    check(&changed(|rows| drop(rows.insert(b"Yx".to_vec(), values::seal(Vec::new())))), &["nothing is known"]);
 }
 
 #[test]
@@ -317,7 +319,7 @@ fn journal(records: u64, time: Timestamp) -> Journal {
     let (mut journal, _) =
         Journal::open(Arc::new(SimulatedDir::default()), JournalConfig::default()).expect("it opens");
     for identity in 0..records {
-        let record = Record { received: 0, time: time.micros(), identity: identity.into(), topic: b"t", body: b"{}" };
+        let record = Record { time: time.micros(), identity: identity.into(), body: b"{}", ..Record::default() };
         journal.push(&record);
     }
     journal.write().expect("it writes");
@@ -343,7 +345,7 @@ fn cursors_are_compared_with_the_journal_and_the_clock() {
     assert!(found.len() == 1 && !found[0].is_problem, "{found:#?}");
     let mut ahead = journal(0, at(0));
     ahead.ensure_next(21).expect("it moves");
-    ahead.push(&Record { received: 0, time: 0, identity: 1, topic: b"t", body: b"{}" });
+    ahead.push(&Record { identity: 1, body: b"{}", ..Record::default() });
     ahead.write().expect("it writes");
     let (_, found) = checked(&sample(), Some(&ahead.handle()), at(4000));
     assert!(found.len() == 1 && !found[0].is_problem && found[0].what.contains("will miss 10"), "{found:#?}");
@@ -444,7 +446,8 @@ fn a_line_that_does_not_fit_is_refused_by_its_number() {
     let lines: Vec<&str> = text.lines().collect();
     for (from, to, why) in [
         ("\"statscache_export\":1", "\"statscache_export\":2", "version 2"),
-        ("\"format\":2", "\"format\":1", "format 1"),
+        ("\"format\":3", "\"format\":1", "format 1"),
+        ("\"format\":3", "\"format\":4", "format 4"),
         ("{\"namespace\":", "{\"name\":", "does not read"),
         ("{\"cursor\":{\"namespace\":1", "{\"cursor\":{\"namespace\":2", "no namespace 2"),
         ("\"series\":17,", "\"series\":18,", "label set 17 of metric messages would be the next"),

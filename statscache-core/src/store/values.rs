@@ -4,7 +4,7 @@ use statscache_plugin_sdk::Timestamp;
 
 use super::{Cursor, NamespaceRecord};
 use crate::{
-    bytes::{Corrupt, Input, put_i64, put_u64},
+    bytes::{Corrupt, Input, put_bytes, put_i64, put_u64},
     coverage::{Coverage, Reading},
     segment::{PackedChunk, Segment, SegmentKey},
 };
@@ -37,8 +37,8 @@ pub(super) fn read_namespace(value: &[u8]) -> Result<NamespaceRecord, Corrupt> {
     serde_json::from_slice(value).map_err(|_| Corrupt("it is not the JSON of a namespace"))
 }
 
-/// Next sequence; whether there is a watermark; watermark; number of counters; counters. More of them
-/// may come at the end.
+/// Next sequence; whether there is a watermark; watermark; number of counters; counters, and the sequence
+/// from which on there is no gap. More of them may come at the end.
 pub(super) fn cursor(cursor: &Cursor) -> Vec<u8> {
     let mut out = Vec::new();
     put_u64(&mut out, cursor.next);
@@ -51,10 +51,10 @@ pub(super) fn cursor(cursor: &Cursor) -> Vec<u8> {
     out
 }
 
-/// Counters in the order of their bytes.
-fn counters(cursor: &mut Cursor) -> [&mut u64; 9] {
-    let Cursor { processed, failed, updates, limited, missed, folded, refused, late, too_late, .. } = cursor;
-    [processed, failed, updates, limited, missed, folded, refused, late, too_late]
+/// Counters, and what is laid out like one, in the order of their bytes.
+fn counters(cursor: &mut Cursor) -> [&mut u64; 10] {
+    let Cursor { processed, failed, updates, limited, missed, folded, refused, late, too_late, since, .. } = cursor;
+    [processed, failed, updates, limited, missed, folded, refused, late, too_late, since]
 }
 
 pub(super) fn read_cursor(value: &[u8]) -> Result<Cursor, Corrupt> {
@@ -112,6 +112,20 @@ pub(super) fn read_garbage(value: &[u8]) -> Result<u32, Corrupt> {
     Input(value).u32()
 }
 
+/// Why it is set aside; its index row as it was.
+pub(super) fn set_aside(segment: &Segment, why: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_bytes(&mut out, why.as_bytes());
+    out.extend(index(segment));
+    out
+}
+
+pub(super) fn read_set_aside(key: SegmentKey, value: &[u8]) -> Result<(String, Segment), Corrupt> {
+    let mut input = Input(value);
+    let why = input.text()?.to_owned();
+    Ok((why, read_index(key, input)?))
+}
+
 pub(super) fn coverage(coverage: &Coverage) -> Vec<u8> {
     let mut out = Vec::new();
     coverage.encode(&mut out);
@@ -139,10 +153,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursors_come_back(next: u64, time: Option<i64>, processed: u64, failed: u64, missed: u64) {
+        fn cursors_come_back(next: u64, since: u64, time: Option<i64>, processed: u64, failed: u64, missed: u64) {
             let watermark = time.map(Timestamp::from_micros);
             let cursor_before =
-                Cursor { next, watermark, processed, failed, updates: 7, limited: 8, missed, too_late: 9, ..Cursor::default() };
+                Cursor { next, since, watermark, processed, failed, updates: 7, limited: 8, missed, too_late: 9, ..Cursor::default() };
             let sealed = seal(cursor(&cursor_before));
             prop_assert_eq!(open(&sealed).and_then(read_cursor), Ok(cursor_before));
         }

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use statscache_core::engine::Incoming;
+
 use super::EndpointStatus;
 
 /// Memory for payload that an emptied batch keeps.
@@ -50,6 +52,11 @@ impl Batch {
     /// (topic, body) of each message, in the order of arrival.
     pub fn iter(&self) -> Messages<'_> {
         Messages { data: &self.data, index: self.index.iter() }
+    }
+
+    /// For the engine, which takes the bytes and leaves memory to fill again.
+    pub fn incoming(&mut self) -> Incoming<'_> {
+        Incoming { data: &mut self.data, index: &self.index }
     }
 
     /// Messages in it.

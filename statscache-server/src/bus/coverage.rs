@@ -43,18 +43,22 @@ pub struct Claims {
     pub seen: Vec<(Timestamp, Timestamp, Seen)>,
     /// What was claimed of `[start, end)` by earlier ticks was too much: a part at most was seen.
     pub doubted: Option<(Timestamp, Timestamp)>,
+    /// What was claimed of `[start, end)`, now or earlier, was too much: numbered messages of that time were missed, and
+    /// could not be had by asking.
+    pub missed: Vec<(Timestamp, Timestamp)>,
 }
 
 impl Claims {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
-        self.seen.is_empty() && self.doubted.is_none()
+        self.seen.is_empty() && self.doubted.is_none() && self.missed.is_empty()
     }
 
     /// What to tell the engine, in that order: a doubt concerns what was claimed before.
     pub fn claims(&self) -> impl Iterator<Item = Claim> {
-        let doubted = self.doubted.map(|(start, end)| Claim::Doubted(start, end));
-        doubted.into_iter().chain(self.seen.iter().map(|(start, end, seen)| Claim::Seen(*start, *end, *seen)))
+        let doubt = |(start, end): &(Timestamp, Timestamp)| Claim::Doubted(*start, *end);
+        let seen = self.seen.iter().map(|(start, end, seen)| Claim::Seen(*start, *end, *seen));
+        self.doubted.iter().map(doubt).chain(seen).chain(self.missed.iter().map(doubt))
     }
 
     fn add(&mut self, start: Timestamp, end: Timestamp, seen: Seen) {
@@ -89,7 +93,9 @@ impl CoverageWatch {
         // The moment of a drop lies near the look, not near `now`: the tick after is concerned as well.
         let dropping = mem::replace(&mut self.dropping, dropped) || dropped;
 
-        let mut claims = Claims { doubted: self.doubted(&last, dropped), ..Claims::default() };
+        let replays = self.bus.endpoints.iter().filter_map(|endpoint| endpoint.replay());
+        let missed = replays.flat_map(|replay| replay.take_missed(now)).collect();
+        let mut claims = Claims { doubted: self.doubted(&last, dropped), missed, ..Claims::default() };
         // With a clock that was put back, every interval below is empty.
         if now.micros().saturating_sub(last.at.micros()) > JUMP_MAX {
             return claims;

@@ -6,6 +6,7 @@
 //! plus one batch.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ pub struct QueueClosed;
 pub enum Recv {
     /// The oldest batch.
     Batch(Batch),
-    /// Nothing came in time.
+    /// Nothing came in time, or somebody woke the receiver.
     Timeout,
     /// The queue is empty and all senders are gone.
     Closed,
@@ -92,10 +93,9 @@ pub fn queue(limit_bytes: usize, when_full: WhenFull) -> (BatchSender, BatchRece
         arrived: Condvar::new(),
         room: Notify::new(),
         limit_bytes,
-        when_full,
         stats: Arc::new(QueueStats { limit_bytes: limit_bytes as u64, ..QueueStats::default() }),
     });
-    (BatchSender { shared: Arc::clone(&shared) }, BatchReceiver { shared })
+    (BatchSender { shared: Arc::clone(&shared), when_full, tap: None }, BatchReceiver { shared })
 }
 
 #[derive(Debug)]
@@ -106,7 +106,6 @@ struct Shared {
     /// A batch was taken, or the receiver left.
     room: Notify,
     limit_bytes: usize,
-    when_full: WhenFull,
     stats: Arc<QueueStats>,
 }
 
@@ -117,6 +116,7 @@ struct State {
     senders: usize,
     receiver: bool,
     receiver_waits: bool,
+    is_woken: bool,
     spares: Vec<Spare>,
 }
 
@@ -170,10 +170,18 @@ impl Shared {
     }
 }
 
+/// Somebody who sees what a sender sends, on the way.
+pub(super) trait Tap: fmt::Debug + Send + Sync {
+    /// This is about to be sent. Called once a batch.
+    fn sees(&self, batch: &Batch);
+}
+
 /// The sending end, one clone a source. The queue closes when all are gone.
 #[derive(Debug)]
 pub struct BatchSender {
     shared: Arc<Shared>,
+    when_full: WhenFull,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 impl BatchSender {
@@ -186,6 +194,9 @@ impl BatchSender {
         if batch.is_empty() {
             return Ok(());
         }
+        if let Some(tap) = &self.tap {
+            tap.sees(batch);
+        }
         loop {
             // Registered before the attempt, so that room made in between is not missed.
             let mut room = std::pin::pin!(self.shared.room.notified());
@@ -193,7 +204,7 @@ impl BatchSender {
             match self.shared.push(batch) {
                 Pushed::Taken => return Ok(()),
                 Pushed::Closed => return Err(QueueClosed),
-                Pushed::Full if self.shared.when_full == WhenFull::Drop => {
+                Pushed::Full if self.when_full == WhenFull::Drop => {
                     self.drop_counted(batch);
                     return Ok(());
                 }
@@ -210,6 +221,20 @@ impl BatchSender {
         batch.clear();
     }
 
+    /// Another end that always waits for room.
+    pub(super) fn waiting(&self) -> Self {
+        let mut sender = self.clone();
+        (sender.when_full, sender.tap) = (WhenFull::Wait, None);
+        sender
+    }
+
+    /// Another end; `tap` sees what it sends.
+    pub(super) fn tapped(&self, tap: Arc<dyn Tap>) -> Self {
+        let mut sender = self.clone();
+        sender.tap = Some(tap);
+        sender
+    }
+
     /// Figures about the queue.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)
@@ -219,7 +244,7 @@ impl BatchSender {
 impl Clone for BatchSender {
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), when_full: self.when_full, tap: self.tap.clone() }
     }
 }
 
@@ -260,7 +285,7 @@ impl BatchReceiver {
                 return Recv::Closed;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || std::mem::take(&mut state.is_woken) {
                 return Recv::Timeout;
             }
             state.receiver_waits = true;
@@ -284,6 +309,25 @@ impl BatchReceiver {
     /// Figures about the queue.
     pub fn stats(&self) -> Arc<QueueStats> {
         Arc::clone(&self.shared.stats)
+    }
+
+    /// For those who have something for the receiver that is no batch.
+    pub fn waker(&self) -> QueueWaker {
+        QueueWaker { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// Wakes the receiver of a queue, once for each call at most.
+#[derive(Debug, Clone)]
+pub struct QueueWaker {
+    shared: Arc<Shared>,
+}
+
+impl QueueWaker {
+    /// The receiver returns at once from waiting, now or the next time.
+    pub fn wake(&self) {
+        self.shared.lock().is_woken = true;
+        self.shared.arrived.notify_one();
     }
 }
 
@@ -407,6 +451,20 @@ mod tests {
         let leaving = async { drop(receiver) };
         let both = async { tokio::join!(biased; waiting, leaving).0 };
         assert_eq!(tokio::time::timeout(LATE, both).await.expect("noticed"), Err(QueueClosed));
+    }
+
+    #[test]
+    fn the_receiver_is_woken_once() {
+        let (sender, mut receiver) = queue(10, WhenFull::Wait);
+        let waker = receiver.waker();
+        waker.wake();
+        waker.wake();
+        let started = Instant::now();
+        assert!(matches!(receiver.recv_timeout(LATE), Recv::Timeout));
+        assert!(started.elapsed() < LATE, "it did not wait");
+        assert!(matches!(receiver.recv_timeout(SOON), Recv::Timeout));
+        assert!(started.elapsed() >= SOON, "it did wait");
+        drop(sender);
     }
 
     #[tokio::test]

@@ -4,10 +4,11 @@
 //! be a batch apart.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use statscache_plugin_sdk::Timestamp;
 
+use super::replay::{ReplaySnapshot, ReplayStatus};
 use super::{Endpoint, QueueStats, Rejects};
 
 /// Longest error text kept.
@@ -85,6 +86,7 @@ pub struct EndpointStatus {
     dropped_bytes: AtomicU64,
     rejected: AtomicU64,
     text: Mutex<Text>,
+    replay: OnceLock<Arc<ReplayStatus>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -131,6 +133,8 @@ pub struct EndpointSnapshot {
     pub peer_version: Option<(u8, u8)>,
     /// The address bound, where bound: the way to learn a port that was `*` or 0.
     pub local_address: Option<String>,
+    /// What it numbers and we missed, where somebody can be asked for that.
+    pub replay: Option<ReplaySnapshot>,
 }
 
 impl EndpointStatus {
@@ -152,6 +156,7 @@ impl EndpointStatus {
             dropped_bytes: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             text: Mutex::new(Text::default()),
+            replay: OnceLock::new(),
         })
     }
 
@@ -218,7 +223,18 @@ impl EndpointStatus {
             last_error: text.last_error,
             peer_version: text.peer_version,
             local_address: text.local_address,
+            replay: self.replay().map(|replay| replay.snapshot()),
         }
+    }
+
+    /// What is known about its numbering, where that is watched.
+    pub fn replay(&self) -> Option<&Arc<ReplayStatus>> {
+        self.replay.get()
+    }
+
+    /// Its numbering is watched; to be said once.
+    pub(super) fn set_replay(&self, replay: Arc<ReplayStatus>) {
+        let _ = self.replay.set(replay);
     }
 
     fn with_text<R>(&self, f: impl FnOnce(&mut Text) -> R) -> R {
@@ -267,16 +283,21 @@ impl EndpointStatus {
     }
 
     pub(super) fn set_error(&self, error: &str) {
-        let mut end = error.len().min(ERROR_LEN_MAX);
-        while !error.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.with_text(|text| text.last_error = Some(error[..end].to_owned()));
+        self.with_text(|text| text.last_error = Some(shortened(error)));
     }
 
     pub(super) fn set_local_address(&self, address: String) {
         self.with_text(|text| text.local_address = Some(address));
     }
+}
+
+/// As much of a text from outside as is kept.
+pub(super) fn shortened(text: &str) -> String {
+    let mut end = text.len().min(ERROR_LEN_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 /// 0 stands for never.

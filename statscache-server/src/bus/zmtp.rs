@@ -40,6 +40,7 @@ use super::{
 
 pub mod codec;
 mod connection;
+pub(super) mod request;
 mod session;
 mod transport;
 pub mod wire;

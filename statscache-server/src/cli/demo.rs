@@ -110,7 +110,7 @@ fn start_publisher(messages: &Path, rate: f64) -> anyhow::Result<Child> {
 fn tell(app: &App, bus: &str, rate: f64) {
     let http = format!("http://{}", app.address());
     println!("statscache demo: a publisher sends {rate} sample messages a second on {bus}");
-    for card in app.cards() {
+    for card in app.cards().all() {
         let origin = card.library.as_deref().unwrap_or("");
         match &card.status {
             CardStatus::Started => println!("  plugin {:<8} loaded from {origin}", card.id),

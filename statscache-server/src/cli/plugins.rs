@@ -1,11 +1,8 @@
 //! `statscache plugins`: a table of a running daemon's plugins.
 
-use anyhow::{Context, bail};
-use http_body_util::{BodyExt, Empty};
-use hyper::{Request, Uri, body::Bytes, header};
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpStream;
+
+use super::client;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -50,13 +47,7 @@ struct Metric {
 }
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
-    let url = format!("{}/plugins", args.url.trim_end_matches('/'));
-    let uri: Uri = url.parse().with_context(|| format!("--url {} is no URL", args.url))?;
-    if uri.scheme_str() != Some("http") {
-        bail!("--url {}: only http:// is spoken here", args.url);
-    }
-    let body = get(&uri).await.with_context(|| format!("cannot read {url}; is the daemon running? see --url"))?;
-    let answer: Answer = serde_json::from_slice(&body).with_context(|| format!("{url} is not a statscache daemon"))?;
+    let answer: Answer = client::get(&args.url, "/plugins").await?;
     let heads = ["ID", "VERSION", "STATE", "MESSAGES", "FAILED", "LAG", "METRICS", "SUMMARY"].map(str::to_owned);
     let mut rows = vec![heads];
     rows.extend(answer.plugins.iter().map(row));
@@ -91,20 +82,4 @@ fn print_table(rows: &[[String; 8]]) {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         println!("{}  {}", cells.join("  "), row[7]);
     }
-}
-
-async fn get(uri: &Uri) -> anyhow::Result<Bytes> {
-    let authority = uri.authority().context("the URL names no host")?.clone();
-    let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
-    let stream = TcpStream::connect(address).await?;
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::get(uri.path()).header(header::HOST, authority.as_str()).body(Empty::<Bytes>::new())?;
-    let response = client.send_request(request).await?;
-    if !response.status().is_success() {
-        bail!("it answers {}", response.status());
-    }
-    let body = response.into_body().collect().await?.to_bytes();
-    connection.abort();
-    Ok(body)
 }

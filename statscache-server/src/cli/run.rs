@@ -6,11 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::{
     app::App,
     clock::SystemClock,
-    config::{Config, LogConfig, LogLevel},
+    config::{Config, ConfigError, LogConfig, LogLevel},
     host::BundledPlugin,
+    reload::Reloader,
 };
 
 /// Where the configuration is looked for when nobody says.
@@ -21,17 +24,23 @@ pub(super) struct Args {
     /// Configuration file; else ./statscache.toml or /etc/statscache/statscache.toml
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What is built after a change waits for `statscache promote`, as with [plugins] hold = true
+    #[arg(long)]
+    hold: bool,
 }
 
 pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> {
     let path = find(args.config.as_deref())?;
-    let config = Config::load(&path)?;
-    config.require_bus(&path.display().to_string())?;
+    let config = load(&path, args.hold)?;
     start_log(&config.log);
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "statscache starts");
     super::block_on(async {
-        let stop = super::shutdown_signal();
         let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;
+        // Before anybody can know that it serves.
+        let stop = super::shutdown_signal();
+        let (path, hold) = (path.clone(), args.hold);
+        let app = app.reload_from(move || load(&path, hold));
+        tokio::spawn(reload_at_hangup(signal(SignalKind::hangup()), app.reloader()));
         tracing::info!("serving http://{}/plugins", app.address());
         app.run(async {
             if let Err(error) = stop.await {
@@ -40,6 +49,26 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
         })
         .await
     })
+}
+
+fn load(path: &Path, hold: bool) -> Result<Config, ConfigError> {
+    let mut config = Config::load(path)?;
+    config.require_bus(&path.display().to_string())?;
+    config.plugins.hold |= hold;
+    Ok(config)
+}
+
+/// Loads anew at each SIGHUP; the log says what came of it.
+async fn reload_at_hangup(hangup: std::io::Result<Signal>, reloader: Arc<Reloader>) {
+    let mut hangup = match hangup {
+        Ok(hangup) => hangup,
+        Err(error) => return tracing::error!("SIGHUP cannot be received: {error}"),
+    };
+    while hangup.recv().await.is_some() {
+        let reloader = reloader.clone();
+        // What came of it, or a panic, is in the log.
+        let _ = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
+    }
 }
 
 /// The configuration that was given, or the one that is there.

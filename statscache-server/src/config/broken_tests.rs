@@ -124,6 +124,34 @@ c.toml:12:11: [[instance]] enabled: must be true or false, not 1
 }
 
 #[test]
+fn who_is_asked_for_what_did_not_come_belongs_to_a_publisher() {
+    check(
+        r#"[bus]
+endpoints = ["tcp://a:1"]
+[bus.replay]
+"tcp://a:1" = "tcp://a:2"
+" tcp://a:1" = "tcp://a:3"
+"tcp://b:1" = "tcp://*:*"
+"a:1" = 5
+"#,
+        r##"
+c.toml:4:1: [bus] replay: "tcp://a:1" is in the table already
+    4 | "tcp://a:1" = "tcp://a:2"
+      | ^^^^^^^^^^^
+c.toml:6:15: [bus] replay: endpoint "tcp://*:*": `*` as port is only for binding; write tcp://host:port, tcp://[ipv6]:port or ipc:///path
+    6 | "tcp://b:1" = "tcp://*:*"
+      |               ^^^^^^^^^^^
+c.toml:7:1: [bus] replay: endpoint "a:1": the transport is missing; write tcp://host:port, tcp://[ipv6]:port or ipc:///path
+    7 | "a:1" = 5
+      | ^^^^^
+c.toml:7:9: [bus] replay: must be a table of texts in quotes, not 5
+    7 | "a:1" = 5
+      |         ^
+"##,
+    );
+}
+
+#[test]
 fn values_of_the_wrong_type_are_shown() {
     check(
         r#"[bus]
@@ -529,27 +557,19 @@ c.toml:2:109: [log] level: must be "error", "warn", "info", "debug" or "trace", 
 }
 
 #[test]
-fn nesting_has_an_end() {
-    for text in [
-        "a.".repeat(200_000) + "b = 1",
-        format!("[{}b]", "a.".repeat(200_000)),
-        format!("a = {}", "[".repeat(200_000)),
-        format!("a = {}", "{b = ".repeat(100_000)),
-    ] {
-        let error = Config::parse(&text, "c.toml").expect_err("too deep").to_string();
-        assert!(error.starts_with("c.toml:1:") && error.contains("recurs") && error.len() < 400, "{error}");
-    }
-}
-
-#[test]
-fn a_file_of_nothing_but_faults_is_not_told_forever() {
-    let error = Config::parse(&(0..1000).map(|i| format!("x{i} = {i}\n")).collect::<String>(), "c.toml");
-    let error = error.expect_err("a thousand unknown keys").to_string();
-    assert_eq!((error.lines().count(), error.lines().last()), (151, Some("c.toml: and 950 more problems")));
-
-    let error = Config::parse(&"=\n".repeat(100_000), "c.toml").expect_err("not TOML").to_string();
-    assert_eq!(error.lines().last(), Some("c.toml: and 99950 more problems"));
-
-    let error = Config::parse(&format!("bus.subscribe = [{}]", "'',".repeat(1001)), "c.toml").expect_err("too many");
-    assert!(error.to_string().contains("[bus] subscribe: must have at most 1000 entries, not 1001\n"), "{error}");
+fn a_history_service_has_an_address() {
+    check(
+        r#"[history]
+url = "apps.example.org"
+rate = 0
+"#,
+        r##"
+c.toml:2:7: [history] url: "apps.example.org" is no address of a history service: it does not begin with http:// or https://; write what stands before `/raw`, such as "https://apps.fedoraproject.org/datagrepper"
+    2 | url = "apps.example.org"
+      |       ^^^^^^^^^^^^^^^^^^
+c.toml:3:8: [history] rate: must be a whole number from 1 to 1000, not 0
+    3 | rate = 0
+      |        ^
+"##,
+    );
 }

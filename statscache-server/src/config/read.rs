@@ -11,10 +11,11 @@ use super::problem::Problem;
 use super::reader::{Reader, Refusal, Table, must};
 use super::units::show_size;
 use super::{
-    BusClient, BusConfig, BusWhenFull, Config, DataConfig, HttpConfig, InstanceConfig, JournalSettings, LimitsConfig,
-    LogConfig, LogLevel, PluginsConfig,
+    AdminConfig, BusClient, BusConfig, BusWhenFull, Config, DataConfig, HistoryConfig, HttpConfig, InstanceConfig,
+    JournalSettings, LimitsConfig, LogConfig, LogLevel, PluginsConfig,
 };
 use crate::bus::{Endpoint, EndpointMode};
+use crate::history::HistoryUrl;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -51,8 +52,10 @@ pub(super) fn read_with<'i>(text: &'i str, dir: &Path) -> (Config, Reader<'i>) {
     let config = reader.top(tree.get_ref(), |top| Config {
         bus: top.table("bus", bus),
         http: top.table("http", http),
+        admin: top.table("admin", |table| admin(table, dir)),
         data: top.table("data", |table| data(table, dir)),
         journal: top.table("journal", journal),
+        history: top.table("history", history),
         plugins: top.table("plugins", |table| plugins(table, dir)),
         limits: top.table("limits", limits),
         log: top.table("log", log),
@@ -68,6 +71,7 @@ fn bus(table: &mut Table<'_, '_>) -> BusConfig {
     let config = BusConfig {
         endpoints: table.list("endpoints", default.endpoints, endpoint(EndpointMode::Connect)),
         bind: table.list("bind", default.bind, endpoint(EndpointMode::Bind)),
+        replay: table.pairs("replay", endpoint(EndpointMode::Connect)),
         subscribe: table.list("subscribe", default.subscribe, prefix),
         client: table.choice("client", default.client, &[("zmtp", BusClient::Zmtp), ("zeromq", BusClient::Zeromq)]),
         queue_bytes_max: table.memory("queue", default.queue_bytes_max, MIB..=64 * GIB),
@@ -83,10 +87,18 @@ fn bus(table: &mut Table<'_, '_>) -> BusConfig {
         dedupe_ids_max: table.count("dedupe_max_ids", default.dedupe_ids_max, 1000..=1_000_000_000),
         id_pointers: table.list("id_pointers", default.id_pointers, json_pointer),
     };
+    for (publisher, _) in config.replay.iter().filter(|(publisher, _)| !config.endpoints.contains(publisher)) {
+        table.complain("replay", &format!("{:?} is not one of `endpoints`", publisher.to_string()));
+    }
     if config.subscribe.is_empty() && table.has("subscribe") {
         table.complain("subscribe", "an empty list receives nothing; write [\"\"] to receive everything");
     }
     config
+}
+
+fn admin(table: &mut Table<'_, '_>, dir: &Path) -> AdminConfig {
+    let file = |text: &str| if text.is_empty() { Ok(None) } else { path(text, dir).map(Some) };
+    AdminConfig { token_file: table.text("token_file", AdminConfig::default().token_file, file) }
 }
 
 fn http(table: &mut Table<'_, '_>) -> HttpConfig {
@@ -121,12 +133,31 @@ fn journal(table: &mut Table<'_, '_>) -> JournalSettings {
     config
 }
 
+fn history(table: &mut Table<'_, '_>) -> HistoryConfig {
+    let default = HistoryConfig::default();
+    let url = |text: &str| match text {
+        "" => Ok(None),
+        text => HistoryUrl::parse(text).map(Some).map_err(|error| Refusal::Says(error.to_string())),
+    };
+    HistoryConfig {
+        url: table.text("url", default.url, url),
+        reach: table.span("reach", default.reach, seconds(60, 3650 * 86_400)),
+        settle: table.span("settle", default.settle, seconds(1, 86_400)),
+        overlap: table.span("overlap", default.overlap, seconds(1, 3600)),
+        rate: table.count("rate", default.rate as usize, 1..=1000) as u32,
+        timeout: table.span("timeout", default.timeout, seconds(1, 600)),
+        serve: table.flag("serve", default.serve),
+    }
+}
+
 fn plugins(table: &mut Table<'_, '_>, dir: &Path) -> PluginsConfig {
     let default = PluginsConfig::default();
     PluginsConfig {
         dirs: table.list("dirs", default.dirs, |text| path(text, dir)),
         bundled: table.flag("bundled", default.bundled),
         quarantine_after: table.count("quarantine_after", default.quarantine_after as usize, 1..=1_000_000) as u32,
+        grace: table.span("grace", default.grace, seconds(1, 366 * 86_400)),
+        hold: table.flag("hold", default.hold),
     }
 }
 

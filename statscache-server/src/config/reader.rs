@@ -316,6 +316,39 @@ impl<'r, 'i> Table<'r, 'i> {
         if self.reader.found.len() == found { list } else { default }
     }
 
+    /// A table of texts by texts, all checked alike, in the order of its keys; no two keys may mean the same. Empty by
+    /// default, and if one of them is refused.
+    pub(super) fn pairs<T: PartialEq>(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&str) -> Result<T, Refusal>,
+    ) -> Vec<(T, T)> {
+        let Some(item) = self.find(key) else { return Vec::new() };
+        let DeValue::Table(entries) = item.get_ref() else {
+            self.complain(key, &must("a table, { \"…\" = \"…\" }").message(item.get_ref()));
+            return Vec::new();
+        };
+        let mut pairs = Vec::new();
+        let found = self.reader.found.len();
+        for (name, item) in entries.iter() {
+            let value = item.get_ref().as_str().ok_or_else(|| must("a table of texts in quotes")).and_then(&check);
+            let value = value.map_err(|refusal| refusal.message(item.get_ref()));
+            let name_text = DeValue::String(name.get_ref().clone());
+            let known = check(name.get_ref()).map_err(|refusal| refusal.message(&name_text));
+            match (known, value) {
+                (Ok(known), Ok(_)) if pairs.iter().any(|(other, _)| *other == known) => {
+                    self.complain_at(name.span(), key, &format!("{} is in the table already", show(&name_text)));
+                }
+                (Ok(known), Ok(value)) => pairs.push((known, value)),
+                (known, value) => {
+                    known.err().into_iter().for_each(|why| self.complain_at(name.span(), key, &why));
+                    value.err().into_iter().for_each(|why| self.complain_at(item.span(), key, &why));
+                }
+            }
+        }
+        if self.reader.found.len() == found { pairs } else { Vec::new() }
+    }
+
     fn option<T>(
         &mut self,
         key: &'static str,

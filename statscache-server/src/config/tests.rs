@@ -48,8 +48,13 @@ fn default_with_endpoint() -> Config {
 
 #[test]
 fn an_empty_file_is_the_default() {
-    for text in ["", "\n", "# nothing\n", "\u{feff}", "[bus]\n[http]\n[data]\n[journal]\n[plugins]\n[limits]\n[log]\n"]
-    {
+    for text in [
+        "",
+        "\n",
+        "# nothing\n",
+        "\u{feff}",
+        "[bus]\n[http]\n[admin]\n[data]\n[journal]\n[history]\n[plugins]\n[limits]\n[log]\n",
+    ] {
         assert_eq!(Config::parse(text, "c.toml").expect(text), Config::default(), "{text:?}");
     }
 }
@@ -130,7 +135,7 @@ fn ranges_are_as_documented_in_docs_and_sample_from_both_sides() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 38, "bounds checked");
+    assert_eq!(checked, 50, "bounds checked");
 }
 
 /// What the sample says about an option; the name alone must be enough to find it.
@@ -163,6 +168,7 @@ fn every_option_reaches_its_field() {
         [bus]
         endpoints = ["tcp://hub.example.org:9940", "ipc:///run/bus.sock"]
         bind = ["tcp://*:2003"]
+        replay = { "tcp://hub.example.org:9940" = "tcp://hub.example.org:9941" }
         subscribe = ["org.example.", "io."]
         client = "zeromq"
         queue = "2MiB"
@@ -175,6 +181,8 @@ fn every_option_reaches_its_field() {
         id_pointers = ["/msg/url", "/msg/a~1b~0"]
         [http]
         listen = "[::1]:80"
+        [admin]
+        token_file = "token"
         [data]
         dir = "state"
         commit_interval = "250ms"
@@ -182,10 +190,20 @@ fn every_option_reaches_its_field() {
         segment = "2MiB"
         max_bytes = "4MiB"
         max_age = "1d"
+        [history]
+        url = "https://apps.example.org/datagrepper/raw/"
+        reach = "2d"
+        settle = "1m"
+        overlap = "5s"
+        rate = 7
+        timeout = "8s"
+        serve = true
         [plugins]
         dirs = ["plugins", "/usr/lib/statscache"]
         bundled = false
         quarantine_after = 3
+        grace = "2d"
+        hold = true
         [limits]
         series_per_metric = 11
         label_bytes = 12_0
@@ -222,6 +240,7 @@ fn every_option_reaches_its_field() {
         bus: BusConfig {
             endpoints: vec![endpoint("tcp://hub.example.org:9940"), endpoint("ipc:///run/bus.sock")],
             bind: vec![endpoint("bind tcp://0.0.0.0:2003")],
+            replay: vec![(endpoint("tcp://hub.example.org:9940"), endpoint("tcp://hub.example.org:9941"))],
             subscribe: vec!["org.example.".to_owned(), "io.".to_owned()],
             client: BusClient::Zeromq,
             queue_bytes_max: 2 << 20,
@@ -234,12 +253,24 @@ fn every_option_reaches_its_field() {
             id_pointers: vec!["/msg/url".to_owned(), "/msg/a~1b~0".to_owned()],
         },
         http: HttpConfig { listen: "[::1]:80".parse().expect("an address") },
+        admin: AdminConfig { token_file: Some("/etc/sc/token".into()) },
         data: DataConfig { dir: "/etc/sc/state".into(), commit_interval: Duration::from_millis(250) },
         journal: JournalSettings { segment_bytes: 2 << 20, bytes_max: 4 << 20, age_max: Duration::from_secs(86_400) },
+        history: HistoryConfig {
+            url: Some(HistoryUrl::parse("https://apps.example.org/datagrepper").expect("an address")),
+            reach: Duration::from_secs(2 * 86_400),
+            settle: Duration::from_secs(60),
+            overlap: Duration::from_secs(5),
+            rate: 7,
+            timeout: Duration::from_secs(8),
+            serve: true,
+        },
         plugins: PluginsConfig {
             dirs: vec!["/etc/sc/plugins".into(), "/usr/lib/statscache".into()],
             bundled: false,
             quarantine_after: 3,
+            grace: Duration::from_secs(2 * 86_400),
+            hold: true,
         },
         limits: LimitsConfig {
             series_per_metric_max: 11,
@@ -254,18 +285,30 @@ fn every_option_reaches_its_field() {
         },
         log: LogConfig { level: LogLevel::Trace },
         instances: vec![
-            instance("volume", "volume", true, serde_json::json!({}), 40),
+            instance("volume", "volume", true, serde_json::json!({}), 53),
             instance(
                 "volume",
                 "volume-2",
                 false,
                 serde_json::json!({"topics": ["a.#"], "n": u64::MAX, "deep": {"x": -1.5, "y": true}}),
-                42,
+                55,
             ),
-            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 47),
+            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 60),
         ],
     };
     assert_eq!(Config::parse(text, "/etc/sc/c.toml").expect("all options"), expect);
+}
+
+#[test]
+fn who_is_asked_for_what_did_not_come_is_a_table_of_publishers() {
+    for (replay, expect) in [
+        (r#"{ "tcp://b:1" = "tcp://b:2" }"#, r#"[bus] replay: "tcp://b:1" is not one of `endpoints`"#),
+        (r#"["tcp://a:1"]"#, r#"[bus] replay: must be a table, { "…" = "…" }, not a list"#),
+    ] {
+        let text = format!("[bus]\nendpoints = [\"tcp://a:1\"]\nreplay = {replay}\n");
+        let error = Config::parse(&text, "c.toml").expect_err(replay).to_string();
+        assert!(error.contains(expect), "{error}");
+    }
 }
 
 #[test]

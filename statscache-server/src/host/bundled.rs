@@ -54,7 +54,7 @@ pub(super) fn unpack(bundled: &[BundledPlugin], dir: &Path) -> Result<Vec<(&'sta
 }
 
 /// All or nothing: a crash never leaves half a library under the name.
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let mut file = fs::File::create(&partial)?;
     file.write_all(bytes)?;

@@ -104,19 +104,27 @@ pub struct LoadedPlugin {
     pub manifest: Manifest,
     /// Where it is from, for people.
     pub origin: String,
+    /// Hash of its library's bytes: what differs here is other code.
+    pub code: u64,
     pub(super) table: &'static AbiPlugin,
 }
 
-/// Opens a library and gives its plugins, those that can be used and those that cannot.
-pub fn open(path: &Path, origin: &str) -> Result<Vec<Result<LoadedPlugin, LibraryError>>, LibraryError> {
-    match elf::fault(path) {
-        Ok(None) => {}
-        Ok(Some(what)) => return Err(LibraryError::Fault { path: path.to_owned(), what }),
-        Err(source) => return Err(LibraryError::Read { path: path.to_owned(), source }),
-    }
+/// Opens a library where it is: nobody may write to the file as long as the process lives.
+pub fn open_library(path: &Path, origin: &str) -> Result<Vec<Result<LoadedPlugin, LibraryError>>, LibraryError> {
+    look(path)?;
+    open(path, path, (origin, 0))
+}
+
+/// Opens a library and gives its plugins, those that can be used and those that cannot. The system's loader
+/// gets `copy`, a file that nobody writes to while it is in use; errors name `path`.
+pub(super) fn open(
+    path: &Path,
+    copy: &Path,
+    (origin, code): (&str, u64),
+) -> Result<Vec<Result<LoadedPlugin, LibraryError>>, LibraryError> {
     // SAFETY: loading runs the library's initialisers, which we can only trust: a plugin is code
     // that the operator chose to run in this process.
-    let library = unsafe { Library::new(path) };
+    let library = unsafe { Library::new(copy) };
     let library = library.map_err(|source| LibraryError::Open { path: path.to_owned(), source })?;
     // Never unloaded: threads and destructors of the library may outlive every use of ours.
     let library: &'static Library = Box::leak(Box::new(library));
@@ -124,7 +132,16 @@ pub fn open(path: &Path, origin: &str) -> Result<Vec<Result<LoadedPlugin, Librar
     let symbol = unsafe { library.get::<*const AbiLibrary>(SYMBOL).ok().and_then(|symbol| symbol.try_as_raw_ptr()) };
     let exported = symbol.ok_or_else(|| LibraryError::NoSymbol { path: path.to_owned() })?;
     let tables = check(exported.cast::<AbiLibrary>(), path)?;
-    Ok(tables.iter().map(|table| load(*table, path, origin)).collect())
+    Ok(tables.iter().map(|table| load(*table, path, (origin, code))).collect())
+}
+
+/// What keeps a file from being opened: opening it would end the daemon, or wait for ever.
+pub(super) fn look(path: &Path) -> Result<(), LibraryError> {
+    match elf::fault(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(what)) => Err(LibraryError::Fault { path: path.to_owned(), what }),
+        Err(source) => Err(LibraryError::Read { path: path.to_owned(), source }),
+    }
 }
 
 /// Reads the export in the order in which it can be trusted: magic, version, size, tables.
@@ -156,7 +173,7 @@ fn check(exported: *const AbiLibrary, path: &Path) -> Result<&'static [*const Ab
     Ok(unsafe { slice::from_raw_parts(library.plugins, library.plugin_count) })
 }
 
-fn load(table: *const AbiPlugin, path: &Path, origin: &str) -> Result<LoadedPlugin, LibraryError> {
+fn load(table: *const AbiPlugin, path: &Path, (origin, code): (&str, u64)) -> Result<LoadedPlugin, LibraryError> {
     let wrong = |what| LibraryError::Table { path: path.to_owned(), what };
     if table.is_null() || !table.is_aligned() {
         return Err(wrong("a plugin's table is missing"));
@@ -189,6 +206,7 @@ fn load(table: *const AbiPlugin, path: &Path, origin: &str) -> Result<LoadedPlug
         state_version: table.state_version,
         manifest,
         origin: origin.to_owned(),
+        code,
         table,
     })
 }

@@ -9,6 +9,7 @@ use axum::{
 };
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
+use statscache_core::segment::ReadError;
 use statscache_core::{
     query::{self, Answer, Query, QueryError},
     view::{InstanceView, MetricView, View},
@@ -21,6 +22,7 @@ use super::{
     rows::{Column, RowDto, columns, row_schema},
     time, urlquery,
 };
+use crate::health::Health;
 
 /// Values of a metric: rows are flat objects with one entry for each column.
 #[derive(Serialize, JsonSchema)]
@@ -94,15 +96,16 @@ pub(super) async fn values(
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let question = || Question::read(&state, &id, &name, &parameters);
-        Ok(Json(answer(question)?).into_response())
+        Ok(Json(answer(question, &state.health)?).into_response())
     });
     answered.await.map_err(|_| Problem::internal())?
 }
 
 /// How often a question is put to a newer view. One is enough, unless a query takes longer than a minute.
-const VIEWS_MAX: usize = 3;
+pub(super) const VIEWS_MAX: usize = 3;
 
-fn answer(question: impl Fn() -> Result<Question, Problem>) -> Result<MetricAnswer, Problem> {
+fn answer(question: impl Fn() -> Result<Question, Problem>, health: &Health) -> Result<MetricAnswer, Problem> {
+    let mut gone = None;
     for _ in 0..VIEWS_MAX {
         let Question { view, instance, metric, query, now } = question()?;
         let coverage = instance.reading.seen_by(&view.coverage);
@@ -110,12 +113,17 @@ fn answer(question: impl Fn() -> Result<Question, Problem>) -> Result<MetricAnsw
         let from = query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon };
         match query::run(&metric, &query, from) {
             Ok(answer) => return Ok(to_dto(&view, &instance, &metric, &query, answer)),
-            Err(QueryError::Stale) => {}
+            Err(QueryError::Stale(key)) => gone = Some(key),
+            Err(QueryError::Unreadable(ReadError::Damaged(key, ..))) => {
+                gone = Some(key);
+                break;
+            }
             Err(error) => return Err(problem(error)),
         }
     }
-    tracing::error!("a query failed: part of the state is not there; `statscache store check` tells what");
-    Err(Problem::internal())
+    // The next commit looks at it; what is damaged is missing from then on, and the rest is answered.
+    gone.into_iter().for_each(|key| health.doubt(key));
+    Err(Problem::unavailable("part of the state does not read; it is looked at now, ask again in a second".to_owned()))
 }
 
 /// A question, with what answers it at this moment.
@@ -143,7 +151,7 @@ fn unknown_metric(id: &str, name: &str, instance: &InstanceView) -> Problem {
     Problem::not_found(format!("plugin `{id}` has no metric `{name}`; it has {}", metrics.join(", ")))
 }
 
-fn problem(error: QueryError) -> Problem {
+pub(super) fn problem(error: QueryError) -> Problem {
     match &error {
         QueryError::EmptyRange { start, .. } => {
             Problem::parameter("start", Some(&time::rfc3339(*start)), "a time before `end`, which is now if not given")
@@ -162,7 +170,7 @@ fn problem(error: QueryError) -> Problem {
             );
             Problem::parameter("step", Some(&step.to_string()), allowed)
         }
-        QueryError::Stale | QueryError::Damaged(_) | QueryError::Unreadable(_) => {
+        QueryError::Stale(_) | QueryError::Damaged(_) | QueryError::Unreadable(_) => {
             tracing::error!("a query failed: {}", crate::health::describe(&error));
             Problem::internal()
         }

@@ -1,6 +1,6 @@
 //! `GET /plugins`, `/plugins/{id}`, `/plugins/{id}/schema`: what there is.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -10,15 +10,16 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use statscache_core::view::{InstanceState, InstanceView, MetricView, View};
-use statscache_plugin_sdk::Tiers;
+use statscache_plugin_sdk::{Tiers, Timestamp};
 
 use super::{
-    AppState,
+    AppState, card,
     metric::{self, Watermark},
     problem::Problem,
     time,
 };
-use crate::host::{CardStatus, InstanceCard};
+use crate::history::progress::BackfillRange;
+use crate::host::{CardStatus, Cards, InstanceCard};
 
 /// All instances.
 #[derive(Serialize, JsonSchema)]
@@ -38,8 +39,9 @@ pub(super) struct PluginDto {
     plugin: Option<String>,
     /// Version of its plugin.
     version: Option<String>,
-    /// `running`; `catching_up`: it reads the journal; `quarantined`: it failed too often;
-    /// `failed`: it could not be started; `disabled`: the operator does not want it.
+    /// `running`; `catching_up`: it reads the journal; `stalled`: it does not return from a message;
+    /// `frozen`: its code is gone, and it serves what it has until another takes its place;
+    /// `quarantined`: it failed too often; `failed`: it could not be started; `disabled`: the operator does not want it.
     state: &'static str,
     /// Why it is quarantined or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +64,12 @@ pub(super) struct PluginDto {
     lag: Option<LagDto>,
     /// What is in its answers; null if it was not started.
     watermark: Option<Watermark>,
+    /// What is being built to take its place; null if nothing is.
+    building: Option<BuildingDto>,
+    /// What is being filled from a history service for it; null if nothing is.
+    history: Option<BackfillRange>,
+    /// Whether something of its state was damaged: it is set aside, and its time is missing.
+    damaged: bool,
     /// Its metrics.
     metrics: Vec<MetricDto>,
     /// Where to go on; null where a library could not be opened.
@@ -90,10 +98,80 @@ struct CountersDto {
     too_late: u64,
 }
 
+impl CountersDto {
+    fn of(instance: &InstanceView) -> Self {
+        let cursor = &instance.cursor;
+        Self {
+            processed: cursor.processed,
+            failed: cursor.failed,
+            updates: cursor.updates,
+            limited: cursor.limited,
+            missed: cursor.missed,
+            folded: cursor.folded,
+            refused: cursor.refused,
+            late: cursor.late,
+            too_late: cursor.too_late,
+        }
+    }
+}
+
+/// The state of an instance under another configuration or version, which folds beside the one that serves.
 #[derive(Serialize, JsonSchema)]
-struct LagDto {
+struct BuildingDto {
+    /// `catching_up`: it reads the journal; `ready`: it takes the place with the next commit; `held`: it waits for
+    /// `statscache promote`; `quarantined`: it failed too often, and the one that serves stays.
+    state: &'static str,
+    /// Why it is quarantined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// The first sequence from which on it has read without a gap.
+    since: u64,
+    /// How much it has yet to read.
+    lag: LagDto,
+    /// What is in it.
+    watermark: Watermark,
+    /// What it did.
+    counters: CountersDto,
+    /// Where it is compared with what serves.
+    diff: String,
+}
+
+impl BuildingDto {
+    fn of(view: &View, instance: &InstanceView, is_held: bool) -> Self {
+        let (state, error) = match &instance.state {
+            InstanceState::Quarantined { reason, since } => {
+                ("quarantined", Some(format!("{reason} (since {})", time::rfc3339(*since))))
+            }
+            _ if view.lag(instance) > 0 => ("catching_up", None),
+            _ if is_held => ("held", None),
+            _ => ("ready", None),
+        };
+        Self {
+            state,
+            error,
+            since: instance.cursor.since,
+            lag: LagDto::of(view, instance),
+            watermark: Watermark::of(instance),
+            counters: CountersDto::of(instance),
+            diff: format!("/plugins/{}/diff", instance.record.instance),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LagDto {
     /// Messages that it has yet to read.
     messages: u64,
+    /// How long ago those it has read last came in; 0 if it has read all.
+    seconds: f64,
+}
+
+impl LagDto {
+    pub(super) fn of(view: &View, instance: &InstanceView) -> Self {
+        let messages = view.lag(instance);
+        let behind = view.as_of.micros().saturating_sub(instance.reading.until().micros()).max(0);
+        Self { messages, seconds: if messages > 0 { behind as f64 / 1e6 } else { 0.0 } }
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -133,14 +211,16 @@ struct PluginLinks {
 
 pub(super) async fn list(State(state): State<AppState>) -> Json<PluginList> {
     let view = state.view.load();
-    let mut cards: Vec<&InstanceCard> = state.cards().iter().collect();
+    let all = state.cards();
+    let mut cards: Vec<&InstanceCard> = all.all().iter().collect();
     cards.sort_by_key(|card| (card.status != CardStatus::Started, card.id.as_str()));
-    let plugins = cards.into_iter().map(|card| dto(card, &view, state.series_max)).collect();
+    let plugins = cards.into_iter().map(|card| dto((&all, card), &view, &state)).collect();
     Json(PluginList { as_of: time::rfc3339(view.as_of), plugins })
 }
 
 pub(super) async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<PluginDto>, Problem> {
-    Ok(Json(dto(state.card(&id)?, &state.view.load(), state.series_max)))
+    let cards = state.cards();
+    Ok(Json(dto((&cards, card(&cards, &id)?), &state.view.load(), &state)))
 }
 
 /// Schemas of an instance: of its configuration, and of what its metrics answer.
@@ -153,7 +233,8 @@ pub(super) struct Schemas {
 }
 
 pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Schemas>, Problem> {
-    let card = state.card(&id)?;
+    let cards = state.cards();
+    let card = card(&cards, &id)?;
     let view = state.view.load();
     let metrics = view.instances.get(&id).map_or(&[][..], |instance| &instance.metrics);
     let answers = metrics.iter().map(|metric| {
@@ -164,12 +245,13 @@ pub(super) async fn schema(State(state): State<AppState>, Path(id): Path<String>
     Ok(Json(Schemas { config, answers: answers.collect() }))
 }
 
-fn dto(card: &InstanceCard, view: &View, series_max: u32) -> PluginDto {
+fn dto((cards, card): (&Cards, &InstanceCard), view: &View, app: &AppState) -> PluginDto {
     let instance = match card.status {
         CardStatus::Started => view.instances.get(&card.id),
         _ => None,
     };
-    let (state, error) = state_of(card, instance, view);
+    let built = instance.and_then(|_| view.building.get(&card.id));
+    let (state, error) = state_of(card, instance, (view, &app.telemetry.stalled()));
     let (summary, description) = card
         .manifest
         .as_ref()
@@ -188,21 +270,14 @@ fn dto(card: &InstanceCard, view: &View, series_max: u32) -> PluginDto {
         topics: declaration
             .map_or_else(Vec::new, |it| it.topics.iter().map(|topic| topic.as_str().to_owned()).collect()),
         fields: declaration.map_or_else(Vec::new, |it| it.fields.clone()),
-        counters: instance.map(|instance| CountersDto {
-            processed: instance.cursor.processed,
-            failed: instance.cursor.failed,
-            updates: instance.cursor.updates,
-            limited: instance.cursor.limited,
-            missed: instance.cursor.missed,
-            folded: instance.cursor.folded,
-            refused: instance.cursor.refused,
-            late: instance.cursor.late,
-            too_late: instance.cursor.too_late,
-        }),
-        lag: instance.map(|instance| LagDto { messages: view.lag(instance) }),
+        counters: instance.map(|instance| CountersDto::of(instance)),
+        lag: instance.map(|instance| LagDto::of(view, instance)),
         watermark: instance.map(|instance| Watermark::of(instance)),
+        building: built.map(|built| BuildingDto::of(view, built, cards.is_held)),
+        history: instance.and_then(|_| app.backfill.of(&card.id)),
+        damaged: instance.is_some_and(|instance| instance.is_damaged()),
         metrics: instance
-            .map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m, series_max)).collect()),
+            .map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m, cards.series_max)).collect()),
         links: card.plugin.is_some().then(|| PluginLinks {
             this: format!("/plugins/{}", card.id),
             schema: format!("/plugins/{}/schema", card.id),
@@ -210,7 +285,11 @@ fn dto(card: &InstanceCard, view: &View, series_max: u32) -> PluginDto {
     }
 }
 
-fn state_of(card: &InstanceCard, instance: Option<&Arc<InstanceView>>, view: &View) -> (&'static str, Option<String>) {
+fn state_of(
+    card: &InstanceCard,
+    instance: Option<&Arc<InstanceView>>,
+    (view, stalled): (&View, &BTreeMap<String, Timestamp>),
+) -> (&'static str, Option<String>) {
     match (&card.status, instance) {
         (CardStatus::Disabled, _) => ("disabled", None),
         (CardStatus::Failed(why), _) => ("failed", Some(why.clone())),
@@ -218,6 +297,11 @@ fn state_of(card: &InstanceCard, instance: Option<&Arc<InstanceView>>, view: &Vi
         (CardStatus::Started, Some(instance)) => match &instance.state {
             InstanceState::Quarantined { reason, since } => {
                 ("quarantined", Some(format!("{reason} (since {})", time::rfc3339(*since))))
+            }
+            InstanceState::Frozen => ("frozen", None),
+            InstanceState::Running if stalled.contains_key(&card.id) => {
+                let since = stalled.get(&card.id).map(|since| time::rfc3339(*since)).unwrap_or_default();
+                ("stalled", Some(format!("it does not return from a message (since {since})")))
             }
             InstanceState::Running if view.lag(instance) > 0 => ("catching_up", None),
             InstanceState::Running => ("running", None),

@@ -9,13 +9,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Content type of problems.
-pub(super) const CONTENT_TYPE: &str = "application/problem+json";
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
 
 const BUSY: &str = "urn:statscache:busy";
+const UNAUTHORIZED: &str = "urn:statscache:unauthorized";
 
 /// A problem.
 #[derive(Clone, Debug)]
-pub(super) struct Problem(Box<Details>);
+pub(crate) struct Problem(Box<Details>);
 
 /// What a client gets: `type` names the problem for programs, `detail` tells it to people.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -45,16 +46,37 @@ impl Problem {
         Self(Box::new(Details { r#type, title, status, detail, parameter: None, value: None, allowed: None }))
     }
 
-    pub(super) fn not_found(detail: String) -> Self {
+    pub(crate) fn not_found(detail: String) -> Self {
         Self::new("urn:statscache:not-found", "Not found", StatusCode::NOT_FOUND, detail)
     }
 
-    pub(super) fn method_not_allowed() -> Self {
+    pub(crate) fn method_not_allowed() -> Self {
         let detail = "everything here is read with GET or HEAD".to_owned();
         Self::new("urn:statscache:method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
     }
 
-    pub(super) fn parameter(name: &str, value: Option<&str>, allowed: impl Into<String>) -> Self {
+    /// Of what is below `/admin`.
+    pub(super) fn only_post() -> Self {
+        let detail = "everything below /admin is ordered with POST".to_owned();
+        Self::new("urn:statscache:method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let detail = "show the token of [admin] token_file: `Authorization: Bearer <token>`".to_owned();
+        Self::new(UNAUTHORIZED, "Unauthorized", StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// Not as things are.
+    pub(super) fn conflict(detail: String) -> Self {
+        Self::new("urn:statscache:conflict", "Conflict", StatusCode::CONFLICT, detail)
+    }
+
+    /// What is asked for is wrong in itself.
+    pub(super) fn unprocessable(detail: String) -> Self {
+        Self::new("urn:statscache:unprocessable", "Unprocessable", StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
+    pub(crate) fn parameter(name: &str, value: Option<&str>, allowed: impl Into<String>) -> Self {
         let allowed = allowed.into();
         let detail = match value {
             Some(value) => format!("parameter `{name}` is `{value}`; allowed: {allowed}"),
@@ -69,26 +91,26 @@ impl Problem {
     }
 
     /// A URL that no route can read.
-    pub(super) fn unreadable() -> Self {
+    pub(crate) fn unreadable() -> Self {
         let detail = "path and query must be UTF-8, other characters than those of URLs as %XX".to_owned();
         Self::new("urn:statscache:unreadable", "Unreadable URL", StatusCode::BAD_REQUEST, detail)
     }
 
-    pub(super) fn too_expensive(detail: String) -> Self {
+    pub(crate) fn too_expensive(detail: String) -> Self {
         Self::new("urn:statscache:too-expensive", "Too expensive", StatusCode::BAD_REQUEST, detail)
     }
 
-    pub(super) fn unavailable(detail: String) -> Self {
+    pub(crate) fn unavailable(detail: String) -> Self {
         Self::new("urn:statscache:unavailable", "Unavailable", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// Too many others ask at once.
-    pub(super) fn busy() -> Self {
+    pub(crate) fn busy() -> Self {
         let detail = "other queries take all the time there is; ask again in a second, or for less".to_owned();
         Self::new(BUSY, "Busy", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    pub(super) fn internal() -> Self {
+    pub(crate) fn internal() -> Self {
         let detail = "the answer could not be made; the daemon's log says why".to_owned();
         Self::new("urn:statscache:internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
@@ -97,10 +119,13 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let is_busy = self.0.r#type == BUSY;
+        let (is_busy, is_unauthorized) = (self.0.r#type == BUSY, self.0.r#type == UNAUTHORIZED);
         let mut response = (status, Json(*self.0)).into_response();
         if is_busy {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if is_unauthorized {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         let json = HeaderValue::from_static(CONTENT_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -108,19 +108,14 @@ impl Serialize for RowDto {
         for (name, label) in self.names.iter().zip(self.row.labels.iter()) {
             map.serialize_entry(name, label)?;
         }
+        map.serialize_entry("value", &ValueDto(&self.row.value))?;
         match &self.row.value {
-            RowValue::Latest { json, id } => {
-                // What is stored was checked to be JSON when it came in.
-                let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
-                map.serialize_entry("value", value)?;
-                map.serialize_entry("id", id)?;
-            }
-            RowValue::Sum { sum, values, others } => {
-                map.serialize_entry("value", &Number(*sum))?;
+            RowValue::Latest { id, .. } => map.serialize_entry("id", id)?,
+            RowValue::Sum { values, others, .. } => {
                 map.serialize_entry("values", values)?;
                 map.serialize_entry("others", others)?;
             }
-            value => map.serialize_entry("value", &ValueDto(value))?,
+            _ => {}
         }
         if self.is_bucket {
             map.serialize_entry("coverage", self.row.coverage.as_str())?;
@@ -129,8 +124,8 @@ impl Serialize for RowDto {
     }
 }
 
-/// The value of a bucket.
-struct ValueDto<'v>(&'v RowValue);
+/// The value of a row.
+pub(super) struct ValueDto<'v>(pub(super) &'v RowValue);
 
 impl Serialize for ValueDto<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -172,7 +167,13 @@ impl Serialize for ValueDto<'_> {
                 count: entry.count,
                 error: entry.error,
             })),
-            RowValue::Unknown | RowValue::Latest { .. } | RowValue::Sum { .. } => serializer.serialize_none(),
+            RowValue::Latest { json, .. } => {
+                // What is stored was checked to be JSON when it came in.
+                let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+                value.serialize(serializer)
+            }
+            RowValue::Sum { sum, .. } => Number(*sum).serialize(serializer),
+            RowValue::Unknown => serializer.serialize_none(),
         }
     }
 }

@@ -104,6 +104,25 @@ struct EndpointDto {
     connects: u64,
     disconnects: u64,
     last_error: Option<String>,
+    /// Where somebody is asked for numbered messages that did not come.
+    replay: Option<ReplayDto>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ReplayDto {
+    /// Who is asked.
+    endpoint: String,
+    /// The highest number so far.
+    last_seq_id: Option<i64>,
+    /// Times that numbers were passed over.
+    gaps: u64,
+    /// Numbers that were passed over.
+    missing: u64,
+    /// Of those, messages that were brought.
+    replayed: u64,
+    /// Of those, messages that could not be had.
+    lost: u64,
+    last_replay_error: Option<String>,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -178,6 +197,15 @@ fn endpoint(snapshot: EndpointSnapshot) -> EndpointDto {
         connects: snapshot.connects,
         disconnects: snapshot.disconnects,
         last_error: snapshot.last_error,
+        replay: snapshot.replay.map(|replay| ReplayDto {
+            endpoint: replay.endpoint,
+            last_seq_id: replay.last_seq_id,
+            gaps: replay.gaps,
+            missing: replay.missing,
+            replayed: replay.replayed,
+            lost: replay.lost,
+            last_replay_error: replay.last_error,
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use statscache_plugin_sdk::{Resolution, Timestamp};
 
 /// What a time may look like, for error messages.
-pub(super) const ALLOWED: &str = "RFC 3339 (2026-01-31T12:00:00Z; without an offset it is UTC: 2026-01-31T12:00), \
+pub(crate) const ALLOWED: &str = "RFC 3339 (2026-01-31T12:00:00Z; without an offset it is UTC: 2026-01-31T12:00), \
     a date (2026-01-31), seconds since 1970 (but no year 2026 or day 20260131), now, now-1h, now+5m";
 
 /// Years 0 to 9999, which RFC 3339 can write.
@@ -11,7 +11,7 @@ const FIRST_SECOND: i64 = -62_167_219_200;
 const END_SECOND: i64 = 253_402_300_800;
 
 /// Reads a time; `now` is what the text means by it.
-pub(super) fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(offset) = text.strip_prefix("now") {
         return parse_offset(offset).map(|micros| now.plus_micros(micros));
     }
@@ -75,7 +75,7 @@ fn parse_epoch(text: &str) -> Option<Timestamp> {
 
 /// RFC 3339 in UTC, with as many digits of the second as it has. Times outside of the years that
 /// RFC 3339 can write are moved to the nearest it can.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+pub(crate) fn rfc3339(time: Timestamp) -> String {
     // jiff leaves two hours of the last day out, for offsets.
     let micros = time.micros().clamp(FIRST_SECOND * 1_000_000, jiff::Timestamp::MAX.as_second() * 1_000_000);
     jiff::Timestamp::from_microsecond(micros).unwrap_or_default().to_string()

@@ -6,7 +6,7 @@ use super::problem::Problem;
 const ALLOWED: &str = "UTF-8, with % only before two hexadecimal digits";
 
 /// Names and values, in order.
-pub(super) fn parse(query: &str) -> Result<Vec<(String, String)>, Problem> {
+pub(crate) fn parse(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     let pairs = parts.map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));

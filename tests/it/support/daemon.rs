@@ -204,6 +204,13 @@ impl TestDaemon {
         self.setup().data_dir()
     }
 
+    /// Writes another configuration; it is for whoever reads it to notice.
+    pub fn change(&mut self, change: impl FnOnce(DaemonSetup) -> DaemonSetup) {
+        let setup = change(self.setup.take().expect("only stopping takes it"));
+        setup.write();
+        self.setup = Some(setup);
+    }
+
     /// Waits until it serves.
     pub fn wait_serving(&self) {
         let line = look(SOON, || {
@@ -267,7 +274,7 @@ impl TestDaemon {
             let list = daemon.json("/plugins");
             let mut plugins = list["plugins"].as_array().into_iter().flatten();
             let is_in = |plugin: &Value| match plugin["state"].as_str() {
-                Some("catching_up") => false,
+                Some("catching_up" | "stalled") => false,
                 Some("running") => plugin["watermark"]["sequence"].as_u64() == Some(sequence),
                 _ => true,
             };
@@ -300,6 +307,13 @@ impl TestDaemon {
         let status = self.wait_end();
         assert_eq!(status.code(), Some(0), "after SIGTERM: {status}");
         self.setup.take().expect("only stopping takes it")
+    }
+
+    /// Asks it to end, and kills it if it has not within that time.
+    pub fn terminate_and_kill(self, after: Duration) -> DaemonSetup {
+        signal(self.child().id(), "TERM");
+        thread::sleep(after);
+        self.kill()
     }
 
     /// What it was started from, to start it again.

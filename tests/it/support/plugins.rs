@@ -32,10 +32,17 @@ pub fn compile(source: &str, flags: &[&str], library: &Path) {
 
 /// The plugin written in C, in one of its variants (empty: as it should be), under an id of its own.
 pub fn raw_abi(id: &str, variant: &str, library: &Path) {
+    raw_abi_version(id, 1, variant, library);
+}
+
+/// The same, with a state version of its own.
+pub fn raw_abi_version(id: &str, state_version: u32, variant: &str, library: &Path) {
     const ID: &str = ".id = TEXT(\"raw-abi\")";
+    const VERSION: &str = ".state_version = 1";
     let source = include_str!("../../plugins/raw-abi/raw.c");
-    assert!(source.contains(ID), "raw.c names its id differently now");
+    assert!(source.contains(ID) && source.contains(VERSION), "raw.c names its id differently now");
     let source = source.replace(ID, &format!(".id = TEXT(\"{id}\")"));
+    let source = source.replace(VERSION, &format!(".state_version = {state_version}"));
     let flag = format!("-D{variant}");
     let flags: &[&str] = if variant.is_empty() { &[] } else { &[&flag] };
     compile(&source, flags, library);

@@ -99,6 +99,7 @@ impl Core {
             fingerprint: String::new(),
             declaration: Arc::new(Declaration { metrics, ..Declaration::default() }),
             processor: Box::new(Teller { said: said.clone(), kinds, labels }),
+            role: statscache_core::engine::Role::Present,
         };
         let messages = journal.next_sequence();
         let (engine, committer) = Engine::start(journal, opened, vec![spec], &[], limits, Timestamp::from_secs(secs))?;

@@ -7,7 +7,7 @@ use statscache_plugin_sdk::host::FieldSet;
 use statscache_server::{
     bus::{Endpoint, EndpointMode, Recv, Rejects, Source, WhenFull, ZmtpConfig, ZmtpSource, queue},
     config::Config,
-    host::{self, BundledPlugin},
+    host::{BundledPlugin, Host},
 };
 
 use super::{Figure, median, process, process::Daemon, process::Role, stream};
@@ -62,7 +62,7 @@ pub(super) fn receive(endpoint: &str, messages: &str, bundled: &[BundledPlugin])
     for pointer in ["/msg_id", "/timestamp"] {
         fields.insert(pointer);
     }
-    for spec in host::start(&config, bundled).specs {
+    for spec in Host::new(bundled).instances(&config, &[], &Default::default()).specs {
         for pointer in &spec.declaration.fields {
             fields.insert(pointer);
         }

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Figure, process::Daemon};
+use super::{Figure, process, process::Daemon};
 
 const BAR_MIB: f64 = 64.0;
 
 pub(super) fn idle(quick: bool) -> anyhow::Result<Vec<Figure>> {
     let secs = if quick { 5 } else { 30 };
-    // Nobody is there: port 1 is reserved.
-    let daemon = Daemon::start("tcp://127.0.0.1:1")?;
+    let daemon = Daemon::start(process::NOBODY)?;
     println!("resident at start: {:.1} MiB", daemon.role.resident_mib()?);
     std::thread::sleep(Duration::from_secs(secs));
     let value = daemon.role.resident_mib()?;

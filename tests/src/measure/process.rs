@@ -1,6 +1,7 @@
 //! Other processes of a case: this program again, in another role.
 
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
@@ -106,42 +107,71 @@ pub(super) fn written_bytes() -> anyhow::Result<u64> {
 pub(super) struct Daemon {
     pub(super) role: Role,
     http: SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
+
+/// Figures of `/metrics`, by name and labels.
+pub(super) type Metrics = HashMap<String, f64>;
+
+/// An endpoint where nobody is: port 1 is reserved.
+pub(super) const NOBODY: &str = "tcp://127.0.0.1:1";
 
 impl Daemon {
     /// Starts one and waits until it serves.
     pub(super) fn start(endpoint: &str) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, endpoint, "")
+    }
+
+    /// The same, on what is in the directory, and with more text behind its configuration.
+    pub(super) fn start_in(dir: tempfile::TempDir, endpoint: &str, more: &str) -> anyhow::Result<Self> {
         let http: SocketAddr = {
             let free = std::net::TcpListener::bind("127.0.0.1:0")?;
             free.local_addr()?
         };
         let config = dir.path().join("statscache.toml");
-        std::fs::write(&config, config_text(endpoint, http, dir.path()))?;
+        std::fs::write(&config, config_text(endpoint, http, dir.path()) + more)?;
         let role = Role::start(&["statscache", "run", "--config", &config.display().to_string()])?;
-        let daemon = Self { role, http, _dir: dir };
-        daemon.wait("it serves", |metrics| metrics.contains_key("statscache_commits_total"))?;
+        let daemon = Self { role, http, dir };
+        daemon.wait_looking("it serves", Duration::from_millis(2), |metrics| {
+            metrics.contains_key("statscache_commits_total")
+        })?;
         Ok(daemon)
     }
 
+    /// Ends it by kill -9; gives what it leaves.
+    pub(super) fn kill(self) -> tempfile::TempDir {
+        let Self { role, dir, .. } = self;
+        drop(role);
+        dir
+    }
+
+    /// Ends it as a service manager does; gives what it leaves.
+    pub(super) fn stop(self) -> anyhow::Result<tempfile::TempDir> {
+        let Self { mut role, dir, .. } = self;
+        let asked = Command::new("kill").args(["-s", "TERM", &role.child.id().to_string()]).status()?;
+        anyhow::ensure!(asked.success(), "kill -s TERM: {asked}");
+        let ended = role.child.wait()?;
+        anyhow::ensure!(ended.success(), "the daemon ended with {ended}");
+        Ok(dir)
+    }
+
     /// Waits until its figures are as they should be.
-    pub(super) fn wait(
-        &self,
-        what: &str,
-        done: impl Fn(&std::collections::HashMap<String, f64>) -> bool,
-    ) -> anyhow::Result<()> {
+    pub(super) fn wait(&self, what: &str, done: impl Fn(&Metrics) -> bool) -> anyhow::Result<()> {
+        self.wait_looking(what, Duration::from_millis(50), done)
+    }
+
+    fn wait_looking(&self, what: &str, pause: Duration, done: impl Fn(&Metrics) -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(120);
         while Instant::now() < deadline {
             if self.metrics().is_ok_and(|metrics| done(&metrics)) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(pause);
         }
         bail!("waited two minutes until {what}")
     }
 
-    fn metrics(&self) -> anyhow::Result<std::collections::HashMap<String, f64>> {
+    fn metrics(&self) -> anyhow::Result<Metrics> {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(self.http)?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: measure\r\nConnection: close\r\n\r\n")?;
@@ -155,7 +185,7 @@ impl Daemon {
 fn config_text(endpoint: &str, http: SocketAddr, dir: &Path) -> String {
     format!(
         "[bus]\nendpoints = [\"{endpoint}\"]\nwhen_full = \"wait\"\n\
-         [http]\nlisten = \"{http}\"\n[data]\ndir = \"{}\"\n[log]\nlevel = \"warn\"\n",
+         [http]\nlisten = \"{http}\"\n[data]\ndir = \"{}\"\n[log]\nlevel = \"error\"\n",
         dir.join("data").display()
     )
 }

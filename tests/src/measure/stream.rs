@@ -85,8 +85,7 @@ impl Stream {
     /// Gives every message an id of its own, counted from here.
     fn stamp(&mut self, first: u64) {
         for (number, (_, id)) in (first..).zip(&self.marks) {
-            let digits = format!("{number:0width$}", width = ID_DIGITS);
-            self.bytes[*id..id + ID_DIGITS].copy_from_slice(digits.as_bytes());
+            self.bytes[*id..id + ID_DIGITS].copy_from_slice(id_digits(number).as_bytes());
         }
     }
 
@@ -151,6 +150,22 @@ fn body(topic: &str, number: u64) -> String {
         },
     });
     envelope.to_string()
+}
+
+/// Different messages of the stream, topic and body, and where in the body the digits of the id are.
+pub(super) fn messages(count: u64) -> Vec<(String, String, usize)> {
+    let message = |number: u64| {
+        let topic = topic(number % 30);
+        let body = body(&topic, number);
+        let id = body.find("-4000-8000-").expect("every body has an id") + 11;
+        (topic, body, id)
+    };
+    (0..count).map(message).collect()
+}
+
+/// The digits of the id of a message.
+pub(super) fn id_digits(number: u64) -> String {
+    format!("{number:0width$}", width = ID_DIGITS)
 }
 
 /// Mean size of a message: topic and body, bytes.

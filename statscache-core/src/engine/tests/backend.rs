@@ -97,6 +97,10 @@ impl Backend for TestBackend {
         self.rows.scan(prefix, visit)
     }
 
+    fn last_key(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        self.rows.last_key(prefix)
+    }
+
     fn disk_bytes(&self) -> u64 {
         self.rows.disk_bytes()
     }

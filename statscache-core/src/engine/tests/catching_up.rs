@@ -113,7 +113,7 @@ fn what_retention_took_before_it_was_read_is_counted() {
     assert!(daemon.engine.retain(at(0)).expect("the journal works") > 5);
     drop(daemon);
     let mut daemon = world.start(vec![sampler("main"), sampler("slow"), sampler("new")], at(0));
-    let first = daemon.engine.journal.first_sequence();
+    let first = daemon.engine.intake.journal.first_sequence();
     assert!((12..50).contains(&first), "{first}");
     daemon.send(&messages[50..], at(0));
     daemon.catch_up(at(0));

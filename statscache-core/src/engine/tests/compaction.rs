@@ -229,19 +229,33 @@ fn a_commit_that_is_written_twice_compacts_once() {
 }
 
 #[test]
-fn what_does_not_read_stays_as_it_is_and_is_told() {
+fn what_does_not_read_is_set_aside_by_name_and_the_rest_is_served() {
     let world = World::default();
     let mut daemon = before_collection(&world);
     let chunk = world.backend.all().into_iter().find(|(key, _)| key[0] == b'D').expect("large ones have chunks");
     world.backend.rows.apply(&[(chunk.0.clone(), Some(b"damaged".to_vec()))]).expect("memory");
-    for _ in 0..3 {
-        let view = daemon.commit(at(3600));
-        let forms: Vec<Form> = segments(&view, 2, 0)[0].1.iter().map(|segment| segment.key().form).collect();
-        assert_eq!(forms, [Form::Rows]);
-    }
+    let view = (0..4).map(|secs| daemon.commit(at(3600 + secs))).last().expect("four");
     let told = daemon.committer.take_unreadable().expect("it is told");
     let why = std::error::Error::source(&told).expect("and why").to_string();
     assert!(told.to_string().contains("is damaged") && why.contains("checksum"), "{told}: {why}");
-    world.backend.rows.apply(&[chunk]).expect("memory");
-    assert_eq!(values(&daemon.committer.view()), 600, "nothing else is gone");
+    let aside = daemon.committer.take_set_aside();
+    assert_eq!((aside.len(), &*aside[0].instance, &*aside[0].metric), (1, "main", "newest"), "{aside:?}");
+    assert!(aside[0].why.contains("checksum"), "{aside:?}");
+    assert!(segments(&view, 2, 0).is_empty() && view.instances["main"].is_damaged());
+    drop(daemon);
+    let mut daemon = world.start(vec![large_values()], at(3604));
+    let view = daemon.committer.view();
+    assert!(view.instances["main"].is_damaged(), "after a restart as well");
+    assert_eq!(daemon.commit(at(3605)).instances["main"].metrics[2].tiers[0].set_aside, [0].into());
+    assert!(daemon.committer.take_unreadable().is_none());
+}
+
+#[test]
+fn a_doubt_about_what_reads_changes_nothing() {
+    let world = World::default();
+    let mut daemon = before_collection(&world);
+    let keys: Vec<_> = daemon.committer.view().instances["main"].metrics[2].segments().map(|it| it.key()).collect();
+    keys.into_iter().for_each(|key| daemon.committer.doubt(key));
+    let view = daemon.commit(at(3600));
+    assert!(daemon.committer.take_set_aside().is_empty() && !view.instances["main"].is_damaged());
 }

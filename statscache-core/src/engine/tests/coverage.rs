@@ -115,7 +115,7 @@ fn an_instance_does_not_claim_what_was_before_its_time_or_what_it_missed() {
     send(&mut daemon, 10..50);
     daemon.commit(at(50));
     assert!(daemon.engine.retain(at(50)).expect("the journal works") > 5);
-    let first = daemon.engine.journal.first_sequence() as i64 - 1;
+    let first = daemon.engine.intake.journal.first_sequence() as i64 - 1;
     assert!((11..50).contains(&first), "{first}");
     drop(daemon);
     let mut daemon = world.start(vec![sampler("main"), sampler("slow"), sampler("new")], at(50));
@@ -154,4 +154,23 @@ fn an_instance_that_is_quarantined_claims_nothing_more() {
         (of(&view, "main", 0, 1), of(&view, "main", 5, 10)),
         (BucketCoverage::Complete, BucketCoverage::Missing)
     );
+}
+
+#[test]
+fn what_a_quarantined_instance_failed_on_stays_missing_after_a_restart() {
+    let mut world = World::default();
+    world.limits.quarantine_after = 2;
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&[msg(1, 1)], at(1));
+    // In one batch, and the journal's way below.
+    daemon.send(&[Msg { act: "fail", ..msg(2, 5) }, Msg { act: "fail", ..msg(3, 5) }], at(6));
+    daemon.commit(at(7));
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler("main")], at(9));
+    daemon.send(&[msg(4, 10)], at(10));
+    daemon.engine.cover(Claim::Seen(at(0), at(11), Seen::Whole));
+    let view = daemon.commit(at(11));
+    let seen = view.instances["main"].reading.seen_by(&view.coverage);
+    assert_eq!(seen.of(at(5), at(6)), BucketCoverage::Partial);
+    assert_eq!(seen.of(at(7), at(10)), BucketCoverage::Complete);
 }

@@ -19,7 +19,7 @@ fn what_the_journal_did_not_take_has_not_happened() {
         assert!(error.is_full(), "{error}");
     }
     assert_eq!(daemon.engine.counters(), Counters { accepted: 1, ..Counters::default() });
-    assert_eq!(daemon.engine.journal.pending(), (0, 0), "nothing is left to be written later");
+    assert_eq!(daemon.engine.intake.journal.pending(), (0, 0), "nothing is left to be written later");
     world.dir.heal();
     daemon.send(&[msg(2, 0), msg(3, 0), msg(1, 0)], at(0));
     assert_eq!(daemon.engine.counters(), Counters { accepted: 3, duplicates: 1, ..Counters::default() });

@@ -1,6 +1,7 @@
 //! Namespaces: who gets which state, and what happens to the others.
 
 use super::*;
+use crate::view::InstanceState;
 
 fn some(first: u32, count: u32) -> Vec<Msg> {
     (first..first + count).map(|id| Msg { n: i64::from(id), ..msg(id, 0) }).collect()
@@ -20,7 +21,7 @@ fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go_with_it(
     }
     daemon.commit(at(0));
     daemon.engine.retain(at(0)).expect("the journal works");
-    let left = daemon.engine.journal.first_sequence() as usize;
+    let left = daemon.engine.intake.journal.first_sequence() as usize;
     assert!(left > 5);
     drop(daemon);
     assert!(rows_of(&world, 1) > 2);
@@ -31,26 +32,22 @@ fn another_fingerprint_starts_anew_from_the_journal_and_the_old_rows_go_with_it(
     check(&world, &view, "main", &some(0, 20)[left - 1..], "what the journal still has");
     let instance = &view.instances["main"];
     assert_eq!((instance.ns, instance.cursor.missed), (2, 0));
-    // The journal goes on until it does not reach back to the old rows any more.
-    send_and_retain(&mut daemon, 20);
+    assert!(rows_of(&world, 1) > 2, "kept for a while, though another has taken its place");
+    daemon.commit(at(GRACE));
+    assert!(rows_of(&world, 1) > 2);
     drop(daemon);
-    world.start(vec![sampler_of("main", "2")], at(0));
+    let mut daemon = world.start(vec![sampler_of("main", "2")], at(GRACE));
+    daemon.commit(at(GRACE + 1));
     assert_eq!(rows_of(&world, 1), 0, "the old rows are gone");
 }
+
+/// How long a state is kept, seconds.
+const GRACE: i64 = 7 * 86_400;
 
 /// One that holds a few messages.
 fn short_journal() -> World {
     let journal = JournalConfig { segment_bytes: 700, retain_bytes: 1, retain_micros: i64::MAX };
     World { journal, ..World::default() }
-}
-
-/// So many messages that nothing from before is left in a short journal.
-fn send_and_retain(daemon: &mut Daemon, first: u32) {
-    for message in some(first, 20) {
-        daemon.send(&[message], at(0));
-    }
-    daemon.commit(at(0));
-    daemon.engine.retain(at(0)).expect("the journal works");
 }
 
 #[test]
@@ -145,44 +142,129 @@ fn the_order_of_instances_does_not_matter() {
 #[test]
 fn a_removal_that_was_interrupted_is_finished_and_its_rest_is_never_taken_up() {
     let fresh = || {
-        let world = short_journal();
+        let world = World::default();
         for (fingerprint, first) in [("1", 0), ("2", 20)] {
             let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
             daemon.catch_up(at(0));
-            send_and_retain(&mut daemon, first);
+            daemon.send(&some(first, 20), at(0));
+            daemon.commit(at(0));
         }
         world
     };
     let world = fresh();
+    let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
     let before = world.backend.operations();
-    let daemon = world.start(vec![sampler_of("main", "2")], at(0));
+    daemon.commit(at(GRACE + 1));
     let operations = world.backend.operations() - before;
     assert!(operations > 4, "{operations}");
-    let kept = some(0, 40)[daemon.engine.journal.first_sequence() as usize - 1..].to_vec();
-    let counted = daemon.committer.view().instances["main"].cursor.processed;
     drop(daemon);
     for operation in 0..operations {
-        for (fingerprint, namespaces_left) in [("1", 2), ("2", 1)] {
+        for fingerprint in ["1", "2"] {
             let what = format!("interrupted after {operation}, then {fingerprint}");
             let world = fresh();
+            let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
             world.backend.fail_after(operation);
-            world.try_start(vec![sampler_of("main", "2")], at(0)).err().expect("interrupted");
+            daemon.try_commit(at(GRACE + 1)).expect_err("interrupted");
             world.backend.heal();
-            let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(0));
-            daemon.catch_up(at(0));
-            let view = daemon.commit(at(0));
-            let instance = &view.instances["main"];
-            // Configured again before its removal began, the old one goes on with what it had.
-            if fingerprint == "1" && instance.ns != 1 {
-                check(&world, &view, "main", &kept, &what);
-            }
+            drop(daemon);
+            let mut daemon = world.start(vec![sampler_of("main", fingerprint)], at(GRACE + 1));
+            daemon.catch_up(at(GRACE + 1));
+            daemon.commit(at(GRACE + 1));
+            let view = daemon.commit(at(GRACE + 2));
+            check(&world, &view, "main", &some(0, 40), &what);
+            let serving = view.instances["main"].ns;
             if fingerprint == "2" {
-                assert_eq!((instance.ns, instance.cursor.processed), (2, counted), "{what}");
+                assert_eq!(serving, 2, "{what}");
+                let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1.namespaces;
+                assert_eq!(namespaces.len(), 1, "{what}");
             }
-            let namespaces = Store::open(Box::new(world.backend.clone())).expect("it opens").1.namespaces;
-            assert_eq!(namespaces.len(), namespaces_left, "{what}");
         }
     }
+}
+
+#[test]
+fn what_serves_goes_on_until_its_successor_has_caught_up() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 50), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    // With the old code: both fold what comes.
+    let old = InstanceSpec { role: Role::Predecessor, ..sampler("main") };
+    let mut daemon = world.start(vec![sampler_of("main", "2"), old], at(0));
+    daemon.engine.intake.hold(true);
+    daemon.send(&some(50, 10), at(0));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "main", &some(0, 60), "the old one serves, and goes on");
+    assert_eq!((view.instances["main"].ns, view.building["main"].ns), (1, 2));
+    assert!(view.lag(&view.building["main"]) > 0);
+    daemon.catch_up(at(0));
+    let view = daemon.commit(at(0));
+    assert_eq!((view.instances["main"].ns, view.lag(&view.building["main"])), (1, 0), "held");
+    assert!(!daemon.engine.intake.release("other"));
+    drop(daemon);
+    // Without the old code it serves what it had.
+    let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
+    daemon.engine.intake.hold(true);
+    daemon.send(&some(60, 10), at(0));
+    let view = daemon.commit(at(0));
+    assert_eq!((view.instances["main"].state.clone(), view.instances["main"].ns), (InstanceState::Frozen, 1));
+    check(&world, &view, "main", &some(0, 60), "as it was");
+    assert!(!view.is_whole(&view.instances["main"]));
+    assert!(daemon.engine.intake.release("main"));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "main", &some(0, 70), "its successor");
+    assert!(view.building.is_empty() && view.instances["main"].ns == 2);
+    drop(daemon);
+    let view = world.start(vec![sampler_of("main", "2")], at(0)).committer.view();
+    check(&world, &view, "main", &some(0, 70), "for good");
+}
+
+#[test]
+fn history_holds_a_successor_back_until_it_is_there() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 5), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    let mut daemon = world.start(vec![sampler_of("main", "2")], at(0));
+    daemon.engine.intake.set_unfilled([2].into());
+    daemon.catch_up(at(0));
+    assert_eq!(daemon.commit(at(0)).instances["main"].ns, 1);
+    daemon.engine.intake.set_unfilled([].into());
+    assert_eq!(daemon.commit(at(0)).instances["main"].ns, 2);
+    drop(daemon);
+    // By order it need not be there.
+    let mut daemon = world.start(vec![sampler_of("main", "3")], at(0));
+    daemon.engine.intake.await_history();
+    daemon.catch_up(at(0));
+    assert_eq!(daemon.commit(at(0)).instances["main"].ns, 2);
+    assert!(daemon.engine.intake.release("main"));
+    assert_eq!(daemon.commit(at(0)).instances["main"].ns, 3);
+}
+
+#[test]
+fn one_that_is_built_anew_beside_a_damaged_one_takes_its_place() {
+    let world = World::default();
+    let mut daemon = world.start(vec![sampler("main")], at(0));
+    daemon.send(&some(0, 20), at(0));
+    daemon.commit(at(0));
+    drop(daemon);
+    for _ in 0..2 {
+        let rebuilt = InstanceSpec { role: Role::Rebuilt, ..sampler("main") };
+        let old = InstanceSpec { role: Role::Predecessor, ..sampler("main") };
+        let mut daemon = world.start(vec![rebuilt, old], at(0));
+        daemon.engine.intake.hold(true);
+        daemon.catch_up(at(0));
+        let view = daemon.commit(at(0));
+        assert_eq!((view.instances["main"].ns, view.building["main"].ns), (1, 2), "taken up again");
+    }
+    let rebuilt = InstanceSpec { role: Role::Rebuilt, ..sampler("main") };
+    let mut daemon = world.start(vec![rebuilt], at(0));
+    daemon.catch_up(at(0));
+    let view = daemon.commit(at(0));
+    check(&world, &view, "main", &some(0, 20), "anew");
+    assert_eq!(view.instances["main"].ns, 2);
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn an_old_view_answers_right_or_says_that_it_is_stale() {
             let sum = (round as i64 + 1) * all;
             match total(&views[round]) {
                 Ok(found) => assert!(is_there && found == sum, "view {round}, {context}: {found}"),
-                Err(QueryError::Stale) => assert!(!is_there, "view {round} is stale, {context}"),
+                Err(QueryError::Stale(_)) => assert!(!is_there, "view {round} is stale, {context}"),
                 Err(error) => panic!("view {round}, {context}: {error}"),
             }
         }

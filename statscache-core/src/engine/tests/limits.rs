@@ -194,7 +194,7 @@ fn a_large_commit_is_several_writes_each_whole_for_its_instances() {
 fn a_message_that_no_record_can_hold_is_rejected_and_nothing_panics() {
     let mut daemon = World::default().start(vec![sampler("main")], at(0));
     let body_of = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes();
-    let longest = crate::journal::RECORD_BYTES_MAX - 44 - 1;
+    let longest = crate::journal::RECORD_BYTES_MAX - crate::journal::RECORD_OVERHEAD_BYTES_MAX - 1;
     for (bytes, expected) in [(longest + 1, vec![(0, Rejection::TooLong)]), (longest, vec![])] {
         let body = body_of(bytes);
         let rejected = daemon.engine.ingest([(&b"t"[..], &body[..])].into_iter(), at(0)).expect("the journal works");

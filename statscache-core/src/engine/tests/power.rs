@@ -35,7 +35,7 @@ fn check_recovery(world: &World, accepted: &[Msg], context: &str) {
     let now = at(4000);
     for round in 0..2 {
         let mut daemon = world.start(vec![sampler_of("main", "2"), sampler("second")], now);
-        let next = daemon.engine.journal.stats().next;
+        let next = daemon.engine.intake.journal.stats().next;
         let kept = &accepted[..(next as usize - 1).min(accepted.len())];
         daemon.catch_up(now);
         let view = daemon.commit(now);

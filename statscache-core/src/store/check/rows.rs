@@ -59,6 +59,7 @@ impl<'c> Checker<'c> {
             loose.garbage.insert(segment, values::read_garbage(value).map_err(corrupt)?);
             Ok(())
         })?;
+        self.set_aside(&mut loose)?;
         self.chunks(&mut loose)?;
         self.missing_chunks();
         for tag in (0..=u8::MAX).filter(|tag| keys::kind(&[*tag]).is_none()) {
@@ -179,6 +180,18 @@ impl<'c> Checker<'c> {
             let next_chunk = u32::from(segment.resident_bytes().is_some());
             known.segments.insert(key, Indexed { segment, next_chunk, is_sound: verdict.is_ok() });
             verdict
+        })
+    }
+
+    /// Segments that are set aside: each is a problem, whatever its row is like.
+    fn set_aside(&mut self, loose: &mut Loose) -> Result<(), StoreError> {
+        self.each_unread(keys::SET_ASIDE, &mut |checker, key, value| {
+            let key = keys::read_segment(key).map_err(corrupt)?;
+            if let Some(known) = checker.of_namespace(key.ns, loose) {
+                known.unreadable.insert(key);
+            }
+            let (why, segment) = value.and_then(|value| values::read_set_aside(key, value)).map_err(corrupt)?;
+            Err(format!("its {} cells count in no answer, because {why}", segment.cells()))
         })
     }
 

@@ -1,4 +1,4 @@
-//! Format 1, byte by byte, becomes the present one, wherever it is interrupted.
+//! Formats 1 and 2, byte by byte, become the present one, wherever that is interrupted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -198,6 +198,10 @@ impl Backend for Failing {
         self.rows.scan(prefix, visit)
     }
 
+    fn last_key(&self, prefix: &[u8]) -> Result<Option<Vec<u8>>, BackendError> {
+        self.rows.last_key(prefix)
+    }
+
     fn disk_bytes(&self) -> u64 {
         self.rows.disk_bytes()
     }
@@ -230,8 +234,64 @@ fn format_1_becomes_the_present_one_wherever_it_is_interrupted() {
     assert!(interruptions > 15, "{interruptions}");
 }
 
+/// As format 2 wrote it: a cursor with nine numbers, a reading without times filled.
+fn format_2() -> Vec<Row> {
+    let mut rows = vec![(b"F".to_vec(), 2_u32.to_be_bytes().to_vec())];
+    for ns in [1_u32, 7] {
+        rows.push((be(b'N', &[&ns.to_be_bytes()]), RECORD.replace("INSTANCE", &format!("i{ns}")).into_bytes()));
+        let mut cursor = Vec::new();
+        [40, 0, 0, 9].iter().for_each(|number| put_u64(&mut cursor, *number));
+        (10..19).for_each(|counter| put_u64(&mut cursor, counter));
+        rows.push((be(b'P', &[&ns.to_be_bytes()]), cursor));
+        // Until 100 µs; from 10 µs on whole, from 90 µs on nothing: two changes.
+        rows.push((be(b'R', &[&ns.to_be_bytes()]), vec![0xc8, 1, 2, 20, 2, 80, 0]));
+    }
+    rows.into_iter().map(|(key, value)| (key, Some(values::seal(value)))).collect()
+}
+
 #[test]
-fn a_damaged_row_of_format_1_is_refused_by_name() {
+fn format_2_becomes_the_present_one_wherever_it_is_interrupted() {
+    let micros = Timestamp::from_micros;
+    let check = |rows: &MemoryBackend, context: &str| {
+        let (store, contents) = Store::open(Box::new(rows.clone())).expect(context);
+        assert_eq!(contents.namespaces.keys().copied().collect::<Vec<_>>(), [1, 7], "{context}");
+        for namespace in contents.namespaces.values() {
+            let reading = namespace.reading.as_ref().expect(context);
+            assert_eq!(reading.until(), micros(100), "{context}");
+            let read: Vec<_> = reading.read().intervals().collect();
+            assert_eq!(read, [(micros(10), micros(90), Seen::Whole)], "{context}");
+            assert!(reading.filled().is_empty(), "{context}");
+            let cursor = namespace.cursor;
+            assert_eq!((cursor.next, cursor.processed, cursor.too_late), (40, 10, 18), "{context}");
+        }
+        drop(store);
+        let version = rows.get(keys::FORMAT).expect("memory").expect("a version");
+        assert_eq!(version, values::seal(FORMAT_VERSION.to_be_bytes().to_vec()), "{context}");
+    };
+    for operations in 0..4 {
+        let rows = of(format_2());
+        let opened = Store::open(Box::new(Failing { rows: rows.clone(), left: AtomicU64::new(operations) }));
+        assert_eq!(opened.is_ok(), operations >= 2, "one write, one sync");
+        check(&rows, &format!("interrupted after {operations}"));
+        let migrated = all(&rows);
+        check(&rows, "again");
+        assert_eq!(all(&rows), migrated, "opening it again changes nothing");
+    }
+}
+
+#[test]
+fn a_damaged_reading_of_format_2_costs_its_namespace_only() {
+    let rows = of(format_2());
+    flip(&rows, &keys::reading(7));
+    let damaged = rows.get(&keys::reading(7)).expect("memory");
+    let (_, contents) = Store::open(Box::new(rows.clone())).expect("it opens");
+    assert_eq!(contents.namespaces.keys().copied().collect::<Vec<_>>(), [1]);
+    assert_eq!(contents.damaged[0].namespace, Some((7, Some("i7".to_owned()))));
+    assert_eq!(rows.get(&keys::reading(7)).expect("memory"), damaged, "it stays as it was");
+}
+
+#[test]
+fn a_damaged_row_of_format_1_is_refused_by_name_if_it_is_to_be_written_anew() {
     for number in 0..format_1().len() {
         let mut rows = format_1();
         let (key, value) = &mut rows[number];
@@ -243,7 +303,14 @@ fn a_damaged_row_of_format_1_is_refused_by_name() {
         if key[0] == b'S' && key[1..5] == 9_u32.to_be_bytes() {
             continue;
         }
-        let error = Store::open(Box::new(of(rows))).err().unwrap_or_else(|| panic!("row {key:?} was taken"));
+        let opened = Store::open(Box::new(of(rows)));
+        if key[0] == b'S' {
+            let contents = opened.expect("label sets are as they were").1;
+            assert_eq!(contents.damaged.len(), 1, "{:?}", contents.damaged);
+            assert_eq!((&contents.damaged[0].key, contents.namespaces.len()), (&keys::describe(&key), 1));
+            continue;
+        }
+        let error = opened.err().unwrap_or_else(|| panic!("row {key:?} was taken"));
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     }
 }

@@ -5,9 +5,12 @@ use std::{
     path::Path,
 };
 
-use statscache_core::store::stats::{self, StoreStats};
+use statscache_core::store::{
+    NamespaceState,
+    stats::{self, StoreStats},
+};
 
-use super::{Place, size};
+use super::{Place, size, time};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -94,6 +97,20 @@ fn print(stats: &StoreStats, path: &Path, out: &mut impl Write) -> io::Result<()
     for namespace in stats.namespaces.iter().filter(|namespace| namespace.is_half_removed) {
         let (number, instance) = (namespace.number, &namespace.instance);
         writeln!(out, "namespace {number} of {instance} is half removed; the next start of the daemon finishes it")?;
+    }
+    for namespace in &stats.namespaces {
+        let (number, instance) = (namespace.number, &namespace.instance);
+        match namespace.state {
+            NamespaceState::Serving => {}
+            NamespaceState::Building => writeln!(out, "namespace {number} of {instance} is being built")?,
+            NamespaceState::Retired { since } => {
+                writeln!(out, "namespace {number} of {instance} was replaced at {}", time(since))?;
+            }
+        }
+    }
+    if stats.set_aside.segments > 0 {
+        let (segments, cells) = (stats.set_aside.segments, stats.set_aside.cells);
+        writeln!(out, "set aside because they are damaged: {segments} segments with {cells} cells")?;
     }
     let (garbage, coverage) = (stats.garbage, stats.coverage_intervals);
     writeln!(out, "to be removed: {} chunks of {} segments", garbage.chunks, garbage.segments)?;

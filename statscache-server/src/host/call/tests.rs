@@ -70,6 +70,7 @@ fn loaded(table: &'static AbiPlugin) -> LoadedPlugin {
         state_version: 1,
         manifest: serde_json::from_value(manifest).expect("a manifest"),
         origin: String::new(),
+        code: 0,
         table,
     }
 }
