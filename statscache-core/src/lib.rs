@@ -18,6 +18,7 @@ pub mod identity;
 pub mod journal;
 pub mod kind;
 pub mod limits;
+pub mod non_numbers;
 pub mod query;
 pub mod segment;
 pub mod series;

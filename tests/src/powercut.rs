@@ -26,10 +26,11 @@ pub use check::serve;
 pub use disk::Model;
 pub use record::live;
 
+use crate::random::Random;
 use check::{Checker, Outcome};
 use disk::{Base, Disk};
 use record::{Life, NOTES, Recorder};
-use stream::{Random, Stream};
+use stream::Stream;
 use trace::{Trace, What};
 
 /// Of so many images, one is gone on with under the recorder.

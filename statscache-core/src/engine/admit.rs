@@ -9,6 +9,7 @@ use super::holders::Parts;
 use crate::{
     identity::{self, Identity},
     journal::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX},
+    non_numbers,
 };
 
 /// Why a message is not accepted.
@@ -132,7 +133,7 @@ impl Admission {
             slots.extend(found.iter().map(|value| Slot::new(text, *value)));
             return Ok(self.admitted(topic, text, found, received, first_slot));
         }
-        let repaired = without_non_numbers(text).ok_or(Rejection::BodyNotJson)?;
+        let repaired = non_numbers::replaced(text, |_| "null").ok_or(Rejection::BodyNotJson)?;
         let mut found = vec![None; self.fields.len()];
         self.fields.extract(&repaired, &mut found).map_err(|_| Rejection::BodyNotJson)?;
         slots.extend(found.iter().map(|value| Slot::new(&repaired, *value)));
@@ -240,33 +241,6 @@ fn read_time(raw: &str) -> Option<Timestamp> {
     }
     let secs: f64 = raw.parse().ok().filter(|secs| (0.0..YEAR_10000 as f64).contains(secs))?;
     Some(Timestamp::from_micros((secs * 1e6).round() as i64))
-}
-
-/// Python writes `NaN`, `Infinity` and `-Infinity`, which are legal on this bus and no JSON: the
-/// text with `null` in their places. `None` if there are none.
-fn without_non_numbers(text: &str) -> Option<String> {
-    const TOKENS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
-    let bytes = text.as_bytes();
-    let mut repaired = String::new();
-    let (mut copied, mut at, mut in_string) = (0, 0, false);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            b'N' | b'I' | b'-' if !in_string => {
-                if let Some(token) = TOKENS.iter().find(|token| bytes[at..].starts_with(token.as_bytes())) {
-                    repaired.push_str(&text[copied..at]);
-                    repaired.push_str("null");
-                    at += token.len();
-                    copied = at;
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    (copied > 0).then(|| repaired + &text[copied..])
 }
 
 #[cfg(test)]

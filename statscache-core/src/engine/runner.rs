@@ -18,8 +18,8 @@ use crate::{
     history::Mark,
     journal::{Chunk, JournalError, Reader},
     limits::PENDING_BYTES_MAX,
-    store::NamespaceId,
 };
+
 /// What all runners are asked for: their deltas for the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -130,11 +130,6 @@ impl Runner {
     /// Id of the instance.
     pub fn id(&self) -> &str {
         self.instance.id()
-    }
-
-    /// Where its state is.
-    pub fn ns(&self) -> NamespaceId {
-        self.instance.ns()
     }
 
     /// Folds some of what comes next: from memory, or about `max_bytes` of the journal's files. After each

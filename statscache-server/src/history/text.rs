@@ -2,35 +2,19 @@
 
 use std::borrow::Cow;
 
+use statscache_core::non_numbers;
 use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
 use xxhash_rust::xxh3::Xxh3;
 
 /// The text with `NaN`, `Infinity` and `-Infinity` replaced by numbers of the same length, so that what a parser finds
 /// in it is at the same place in the original. The text itself if there are none.
 pub(super) fn readable(text: &str) -> Cow<'_, str> {
-    const TOKENS: [(&str, &str); 3] = [("NaN", "0  "), ("Infinity", "0       "), ("-Infinity", "0        ")];
-    let bytes = text.as_bytes();
-    let mut repaired = String::new();
-    let (mut copied, mut at, mut in_string) = (0, 0, false);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => at += 1,
-            b'N' | b'I' | b'-' if !in_string => {
-                let token = TOKENS.iter().find(|(token, _)| bytes[at..].starts_with(token.as_bytes()));
-                if let Some((token, number)) = token {
-                    repaired.push_str(&text[copied..at]);
-                    repaired.push_str(number);
-                    at += token.len();
-                    copied = at;
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    if copied == 0 { Cow::Borrowed(text) } else { Cow::Owned(repaired + &text[copied..]) }
+    let number = |token| match token {
+        "NaN" => "0  ",
+        "Infinity" => "0       ",
+        _ => "0        ",
+    };
+    non_numbers::replaced(text, number).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// The part of `original` that `part` is of `readable`, which has the same length.

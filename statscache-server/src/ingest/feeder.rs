@@ -14,6 +14,7 @@ use std::{
 use statscache_core::{
     engine::{Counters, Intake, PendingCommit, Rejection},
     journal::Journal,
+    limits::PENDING_BYTES_MAX,
 };
 
 use super::{
@@ -27,8 +28,8 @@ use crate::{
     health::{Part, describe},
 };
 
-/// Memory that deltas may take before a commit comes early, and beyond which ingest waits for one.
-const PENDING_BYTES_MAX: usize = 48 << 20;
+/// Memory that deltas may take before a commit comes early: before instances wait for one.
+const EARLY_COMMIT_BYTES: usize = PENDING_BYTES_MAX / 4 * 3;
 /// How often the bus is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked whether all instances have answered.
@@ -231,7 +232,7 @@ impl<'f> Feeder<'f> {
         if self.finished.try_recv().is_ok() {
             self.commit_done();
         }
-        let is_large = self.intake.pending_bytes() > PENDING_BYTES_MAX;
+        let is_large = self.intake.pending_bytes() > EARLY_COMMIT_BYTES;
         if self.gathering.is_none() && !self.in_flight && (is_large || Instant::now() >= self.next_commit) {
             self.next_commit = Instant::now() + self.feeding.commit_interval;
             self.retain();

@@ -6,9 +6,10 @@ use statscache_plugin_sdk::{Kind, Tiers};
 
 use super::{
     Figure, columns,
-    core::{self, BASE, Core, DAY, Random, Update},
+    core::{self, BASE, Core, DAY, Update},
     process,
 };
+use crate::random::Random;
 
 const BAR: f64 = 1.3;
 const BAR_MEMORY: f64 = 1.3;

@@ -11,8 +11,9 @@ use statscache_plugin_sdk::Kind;
 
 use super::{
     Figure,
-    core::{self, BASE, Core, HOUR, Random, Update},
+    core::{self, BASE, Core, HOUR, Update},
 };
+use crate::random::Random;
 
 const BAR: f64 = 1.25;
 const MEANS: [f64; 5] = [0.05, 0.5, 5.0, 50.0, 500.0];

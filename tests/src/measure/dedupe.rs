@@ -5,7 +5,8 @@ use statscache_core::{
     limits::Limits,
 };
 
-use super::{Figure, core::Random, process};
+use super::{Figure, process};
+use crate::random::Random;
 
 const BAR_MB: f64 = 36.0;
 const BAR_NANOS: f64 = 300.0;

@@ -11,9 +11,10 @@ use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution, Tiers, Timestamp
 
 use super::{
     Figure,
-    core::{self, BASE, Core, DAY, HOUR, Labels, Random, Update},
+    core::{self, BASE, Core, DAY, HOUR, Labels, Update},
     median, process,
 };
+use crate::random::Random;
 
 /// One question, and the same by hand.
 struct Asked {

@@ -11,10 +11,11 @@ use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution, Tiers, Timestamp
 
 use super::{
     Figure,
-    core::{self, BASE, Core, DAY, HOUR, Random, Update},
+    core::{self, BASE, Core, DAY, HOUR, Update},
     median, process,
     process::Role,
 };
+use crate::random::Random;
 
 const BAR_SECS: f64 = 2.0;
 /// Cells of a series in a year.

@@ -15,10 +15,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{
-    stream::Random,
-    trace::{Event, Trace, What},
-};
+use super::trace::{Event, Trace, What};
+use crate::random::Random;
 
 /// What is written whole or not at all.
 const SECTOR: usize = 512;

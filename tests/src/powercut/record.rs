@@ -9,10 +9,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{
-    stream::{Random, Stream},
-    subject::Subject,
-};
+use super::{stream::Stream, subject::Subject};
+use crate::random::Random;
 
 /// File below the recorded directory that takes a line for each promise; it is no part of the disk.
 pub(super) const NOTES: &str = "promised";

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use statscache_plugin_sdk::{Keep, Kind, MetricDescriptor, Tiers, Timestamp, TopicPattern};
 
+use crate::random::Random;
+
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
 /// When the first message comes.
@@ -19,30 +21,6 @@ const HITS: u64 = 24;
 
 /// Instances: their ids, and what they want.
 pub(super) const INSTANCES: [(&str, &str); 2] = [("all", "org.example.#"), ("some", "org.example.some.#")];
-
-/// Numbers that look random and are the same for the same seed (SplitMix64).
-#[derive(Clone)]
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// At least 0 and less than `n`.
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    /// A generator of its own for each number.
-    pub(super) fn for_number(seed: u64, number: u64) -> Self {
-        Self(Self(seed ^ number.wrapping_mul(0xd605_bbb5_8c8a_bd0d)).next())
-    }
-}
 
 /// One update: added to a count, or set as a latest value.
 pub(super) struct Update {

@@ -48,8 +48,8 @@ impl Intake {
         self.fetching = None;
     }
 
-    /// Takes messages that were fetched, those of them that are missing. Says what became of them, and the
-    /// journal's next sequence; none if it was not begun, or has to be begun again.
+    /// Takes messages that were fetched, those of them that are missing. Says what became of them; none
+    /// if it was not begun, or has to be begun again.
     pub fn ingest_history(
         &mut self,
         messages: &[(String, String)],
