@@ -75,6 +75,34 @@ pub fn tier_for_range(
     (index, tiers[index])
 }
 
+/// Widths that people count in, seconds.
+const ROUND: [u64; 27] = [
+    1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 14_400, 21_600, 28_800, 43_200,
+    86_400, 172_800, 604_800, 1_209_600, 2_419_200, 4_838_400,
+];
+
+/// The narrowest round step that makes at most `points` of the range, of those that a tier which still has
+/// `start` can answer; the widest there is if none does.
+pub fn step_for_points(tiers: &Tiers, (start, end): (Timestamp, Timestamp), now: Timestamp, points: u32) -> Resolution {
+    let fits = |step: Resolution| {
+        let (width, last) = (i128::from(step.micros()), i128::from(end.micros()) - 1);
+        let steps = last.div_euclid(width) - i128::from(start.micros()).div_euclid(width) + 1;
+        steps <= i128::from(points)
+    };
+    let has_start = |tier: Tier| kept_since(tier, now).is_none_or(|since| since <= start);
+    let coarsest = tiers.as_slice()[tiers.as_slice().len() - 1];
+    let widest = coarsest.resolution.micros() as u64 / 1_000_000;
+    let own = tiers.as_slice().iter().map(|tier| tier.resolution.micros() as u64 / 1_000_000);
+    let doubled = std::iter::successors(Some(widest), |width: &u64| width.checked_mul(2));
+    let mut widths: Vec<Resolution> =
+        own.chain(ROUND).chain(doubled.take(48)).filter_map(Resolution::from_secs).collect();
+    widths.sort_unstable();
+    let answers =
+        |step: Resolution| tier_for_step(tiers, step).is_some_and(|(_, tier)| tier == coarsest || has_start(tier));
+    let possible = || widths.iter().copied().filter(|step| answers(*step));
+    possible().find(|step| fits(*step)).or_else(|| possible().last()).unwrap_or(coarsest.resolution)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +159,45 @@ mod tests {
         }
         let long_ago = (Timestamp::from_secs(0), Timestamp::from_secs(60));
         assert_eq!(tier_for_range(&tiers, long_ago, now, 500).0, 3, "finer tiers have dropped it");
+    }
+
+    #[test]
+    fn a_step_for_so_many_points_is_round_and_makes_no_more() {
+        let tiers = Tiers::default();
+        let now = Timestamp::from_secs(1_700_000_000);
+        let step = |ago: i64, points| {
+            let range = (now.plus_micros(-ago * 1_000_000), now);
+            step_for_points(&tiers, range, now, points).to_string()
+        };
+        for (ago, points, expected) in [
+            (60, 100, "1s"),
+            (60, 30, "2s"),
+            (60, 29, "5s"),
+            (3600, 500, "10s"),
+            (3600, 3601, "1s"),
+            (3600, 3600, "1s"),
+            (3600, 3599, "2s"),
+            (3600, 1, "3h"),
+            // The seconds are gone.
+            (3 * 3600, 10_000, "1m"),
+            (3 * 3600, 100, "2m"),
+            (7 * 86_400 + 60, 10_000, "1h"),
+            (365 * 86_400, 500, "1d"),
+            (365 * 86_400, 60, "7d"),
+            (365 * 86_400, 7, "64d"),
+            (50 * 365 * 86_400, 1, "32768d"),
+        ] {
+            assert_eq!(step(ago, points), expected, "{ago} s, {points} points");
+        }
+        let odd: Tiers = "7s for 1h, 35s for 2h".parse().expect("tiers");
+        let range = (now.plus_micros(-1_800_000_000), now);
+        for (points, expected) in [(300, "7s"), (100, "35s"), (10, "280s"), (1, "")] {
+            let step = step_for_points(&odd, range, now, points);
+            let steps = (now.micros() - 1).div_euclid(step.micros()) - range.0.micros().div_euclid(step.micros()) + 1;
+            assert!(steps <= i64::from(points), "{step} makes {steps}");
+            if !expected.is_empty() {
+                assert_eq!(step, expected.parse().expect("a span"), "{points}");
+            }
+        }
     }
 }

@@ -44,6 +44,9 @@ pub struct Query {
     pub end: Option<Timestamp>,
     /// Width of the answer's buckets; if open, what fits the range.
     pub step: Option<Resolution>,
+    /// Where the step is open: buckets at most, of a round width. Open: the buckets of a tier, at most
+    /// [`POINTS_DEFAULT`] of them.
+    pub max_points: Option<u32>,
     /// All must hold.
     pub filters: Vec<Filter>,
     /// Dimensions to keep, by position; values are merged over the others. Open: all.
@@ -56,6 +59,8 @@ pub struct Query {
     pub order: Order,
     /// Rows at most.
     pub limit: usize,
+    /// Rows left out before the first, in order.
+    pub offset: usize,
 }
 
 /// What stands for buckets with nothing in them, in rows of label sets that have something elsewhere in
@@ -91,12 +96,14 @@ impl Default for Query {
             start: None,
             end: None,
             step: None,
+            max_points: None,
             filters: Vec::new(),
             by: None,
             fill: Fill::None,
             rollup: None,
             order,
             limit: 10_000,
+            offset: 0,
         }
     }
 }
@@ -136,6 +143,8 @@ pub struct Answer {
     pub dimensions: Vec<usize>,
     /// Rows, in order.
     pub rows: Vec<Row>,
+    /// Rows that there are, those left out by offset and limit too.
+    pub total: usize,
     /// Whether the limit cut rows off.
     pub truncated: bool,
     /// What was seen of the range: steps with the same coverage as one, in order. Empty for kinds

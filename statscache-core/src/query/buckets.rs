@@ -7,7 +7,7 @@ use statscache_plugin_sdk::Timestamp;
 
 use super::{
     Answer, Fill, From, Query, QueryError, RowValue,
-    choose::{Found, choose},
+    choose::{Chosen, Found, choose},
     plan::{Held, Plan, check_cost},
     select::Groups,
     value::Told,
@@ -47,7 +47,7 @@ pub(super) fn answer<R: Told>(
         Fill::None => {}
         fill => fill_up::<R>(&mut found, &plan, &groups, &covered, fill, rows_max)?,
     }
-    let (rows, truncated) = choose(
+    let Chosen { rows, total, truncated } = choose(
         found,
         &groups,
         query,
@@ -58,7 +58,7 @@ pub(super) fn answer<R: Told>(
         },
     );
     let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
-    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, truncated, coverage: covered.runs })
+    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, total, truncated, coverage: covered.runs })
 }
 
 /// The coverage without what was damaged and is set aside, if there is such.

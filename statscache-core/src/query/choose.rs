@@ -17,14 +17,21 @@ pub(super) struct Found<V> {
     pub(super) value: V,
 }
 
-/// The first `limit` in order, and whether there were more. Only they are sorted and get labels.
+/// What was chosen.
+pub(super) struct Chosen {
+    pub(super) rows: Vec<Row>,
+    pub(super) total: usize,
+    pub(super) truncated: bool,
+}
+
+/// The first `limit` behind the first `offset` in order. Only they are sorted and get labels.
 pub(super) fn choose<V>(
     mut found: Vec<Found<V>>,
     groups: &Groups<'_>,
     query: &Query,
     compare_values: impl Fn(&V, &V) -> Ordering,
     mut to_value: impl FnMut(Found<V>) -> (BucketCoverage, RowValue),
-) -> (Vec<Row>, bool) {
+) -> Chosen {
     let Order { by, descending } = query.order;
     let compare = |a: &Found<V>, b: &Found<V>| {
         let first = match by {
@@ -38,6 +45,12 @@ pub(super) fn choose<V>(
             .then_with(|| groups.compare(a.group, b.group))
             .then_with(|| compare_values(&a.value, &b.value))
     };
+    let total = found.len();
+    let first = query.offset.min(total);
+    if first > 0 && first < total {
+        found.select_nth_unstable_by(first, compare);
+    }
+    found.drain(..first);
     let truncated = found.len() > query.limit;
     if truncated {
         found.select_nth_unstable_by(query.limit, compare);
@@ -51,5 +64,5 @@ pub(super) fn choose<V>(
         let (coverage, value) = to_value(found);
         Row { time, labels, value, coverage }
     });
-    (rows.collect(), truncated)
+    Chosen { rows: rows.collect(), total, truncated }
 }

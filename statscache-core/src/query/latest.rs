@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 use statscache_plugin_sdk::Timestamp;
 
 use super::{
-    Answer, From, Query, QueryError, Row, RowValue,
-    choose::{Found, choose},
+    Answer, From, Query, QueryError, RowValue,
+    choose::{Chosen, Found, choose},
     plan::{Held, check_cost},
     select::Groups,
 };
@@ -60,7 +60,7 @@ pub(super) fn answer(
         found.extend(state.values.into_iter().map(|value| Found { group, time: value.time, value }));
     }
     let descending = query.order.descending;
-    let (rows, truncated) = choose(
+    let chosen = choose(
         found,
         &groups,
         query,
@@ -70,14 +70,15 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Latest { json, id })
         },
     );
-    Ok(told(query, groups, from, rows, truncated))
+    Ok(told(query, groups, from, chosen))
 }
 
 /// An answer without buckets: of the range that was asked for.
-pub(super) fn told(query: &Query, groups: Groups<'_>, from: From<'_>, rows: Vec<Row>, truncated: bool) -> Answer {
+pub(super) fn told(query: &Query, groups: Groups<'_>, from: From<'_>, chosen: Chosen) -> Answer {
     let end = query.end.unwrap_or(from.now);
     let (dimensions, coverage) = (groups.dimensions, Vec::new());
-    Answer { start: query.start, end, step: None, dimensions, rows, truncated, coverage }
+    let Chosen { rows, total, truncated } = chosen;
+    Answer { start: query.start, end, step: None, dimensions, rows, total, truncated, coverage }
 }
 
 /// Numbers as numbers, the others by their text; numbers come first, also where the greatest do.

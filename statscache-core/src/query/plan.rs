@@ -31,13 +31,15 @@ impl Plan {
         if start >= end {
             return Err(QueryError::EmptyRange { start, end });
         }
-        let (tier_number, tier) = match query.step {
+        let points = query.max_points.map(|points| bucket::step_for_points(tiers, (start, end), horizon, points));
+        let wanted = query.step.or(points);
+        let (tier_number, tier) = match wanted {
             Some(step) => {
                 bucket::tier_for_step(tiers, step).ok_or_else(|| QueryError::Step { step, tiers: tiers.clone() })?
             }
             None => bucket::tier_for_range(tiers, (start, end), horizon, POINTS_DEFAULT),
         };
-        let step = query.step.unwrap_or(tier.resolution);
+        let step = wanted.unwrap_or(tier.resolution);
         let end = end.plus_micros(-1).floor(step).plus_micros(step.micros());
         // Of a step that begins before what the tier keeps there would be a part only.
         let whole_since = bucket::kept_since(tier, horizon).map_or(start.floor(step), |since| ceil(since, step));

@@ -51,7 +51,7 @@ pub(super) fn answer(
     let found = sums.into_iter().enumerate().filter_map(|(group, sum)| {
         sum.newest.map(|time| Found { group: group as u32, time, value: (sum.sum.to_f64(), sum.values, sum.others) })
     });
-    let (rows, truncated) = choose(
+    let chosen = choose(
         found.collect(),
         &groups,
         query,
@@ -61,7 +61,7 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Sum { sum, values, others })
         },
     );
-    Ok(told(query, groups, from, rows, truncated))
+    Ok(told(query, groups, from, chosen))
 }
 
 #[derive(Clone, Default)]

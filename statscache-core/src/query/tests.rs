@@ -291,6 +291,35 @@ fn order_and_limit() {
 }
 
 #[test]
+fn pages_are_pieces_of_the_same_order() {
+    let view = labelled_view();
+    for (by, descending) in [(OrderBy::Time, false), (OrderBy::Value, true), (OrderBy::Label(0), false)] {
+        let order = Order { by, descending };
+        let whole = run(&view, &Query { order, ..range(secs(0), secs(120)) }, from(NOW)).expect("an answer");
+        assert_eq!((whole.total, whole.truncated), (5, false));
+        for limit in 1..=6 {
+            let mut pieces = Vec::new();
+            for offset in (0..=6).step_by(limit) {
+                let page = Query { order, limit, offset, ..range(secs(0), secs(120)) };
+                let page = run(&view, &page, from(NOW)).expect("an answer");
+                assert_eq!((page.total, page.truncated), (5, offset + limit < 5), "{limit} from {offset}");
+                pieces.extend(page.rows);
+            }
+            assert_eq!(pieces, whole.rows, "{order:?} by {limit}");
+        }
+    }
+}
+
+#[test]
+fn points_choose_the_step() {
+    let view = counts(&[], "1s forever", &[(&[], secs(0), 1), (&[], secs(9), 2), (&[], secs(10), 4)]);
+    let query = |points| Query { max_points: Some(points), ..range(secs(0), secs(20)) };
+    check(&view, &query(20), &[(0, "", 1), (9, "", 2), (10, "", 4)]);
+    let answer = check(&view, &query(2), &[(0, "", 3), (10, "", 4)]);
+    assert_eq!(answer.step, span("10s"));
+}
+
+#[test]
 fn open_ends_are_an_hour_up_to_now() {
     let hour_ago = NOW.plus_micros(-3_600_000_000);
     let view = counts(
