@@ -100,7 +100,7 @@ pub fn step_for_points(tiers: &Tiers, (start, end): (Timestamp, Timestamp), now:
     let answers =
         |step: Resolution| tier_for_step(tiers, step).is_some_and(|(_, tier)| tier == coarsest || has_start(tier));
     let possible = || widths.iter().copied().filter(|step| answers(*step));
-    possible().find(|step| fits(*step)).or_else(|| possible().last()).unwrap_or(coarsest.resolution)
+    possible().find(|step| fits(*step)).or_else(|| possible().next_back()).unwrap_or(coarsest.resolution)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
     bytes::Corrupt,
     coverage::{BucketCoverage, Coverage},
     kind::{CountRule, DistRule, DistinctRule, LatestRule, StatRule, TopRule},
-    limits::{QUERY_CELLS_MAX, QUERY_ROWS_MAX},
+    limits::QUERY_ROWS_MAX,
     segment::{ChunkSource, ReadError, SegmentKey},
     view::MetricView,
 };
@@ -87,6 +87,8 @@ pub struct From<'a> {
     pub now: Timestamp,
     /// What is kept: the present as retention sees it, not later than `now`.
     pub horizon: Timestamp,
+    /// Cells that may be visited, [`QUERY_CELLS_MAX`](crate::limits::QUERY_CELLS_MAX) where nothing says less.
+    pub cells_max: u64,
 }
 
 impl Default for Query {
@@ -147,6 +149,8 @@ pub struct Answer {
     pub total: usize,
     /// Whether the limit cut rows off.
     pub truncated: bool,
+    /// Cells visited, about.
+    pub cells: u64,
     /// What was seen of the range: steps with the same coverage as one, in order. Empty for kinds
     /// without buckets.
     pub coverage: Vec<(Timestamp, Timestamp, BucketCoverage)>,
@@ -201,12 +205,12 @@ pub enum QueryError {
     #[error("this metric has latest values, no buckets: it takes no step")]
     NoBuckets,
     /// It would keep a core busy for too long.
-    #[error(
-        "the answer would visit about {cells} cells, the most is {QUERY_CELLS_MAX}; ask for a shorter range or a coarser step"
-    )]
+    #[error("the answer would visit about {cells} cells, the most is {max}; ask for a shorter range or a coarser step")]
     TooExpensive {
         /// How many, about.
         cells: u64,
+        /// How many may be.
+        max: u64,
     },
     /// It would fill the memory, whatever its limit.
     #[error(

@@ -40,10 +40,6 @@ pub const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(20);
 /// How long clients may take to get their last answers.
 const HTTP_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long nothing may be published before `/readyz` says that something stands still; five commit
-/// intervals if that is longer.
-const STANDSTILL: Duration = Duration::from_secs(10);
-
 /// A daemon that is ready to run: everything that can fail at start has not.
 pub struct App {
     listener: TcpListener,
@@ -115,7 +111,6 @@ impl App {
             fills_history: config.history.url.is_some(),
         };
         let bus = SourceStats { endpoints, queue: sender.stats(), rejects };
-        let view_age_max = STANDSTILL.max(5 * config.data.commit_interval);
         let watch = CoverageWatch::new(bus.clone(), shared.clock.now());
         let (commands, orders) = ingest::commands(&receiver);
         let cards = Cards::new(hosted.cards, limits.series_per_metric, config.plugins.hold);
@@ -132,8 +127,12 @@ impl App {
             disk: shared.disk.clone(),
         };
         let admin = http::Admin { token, commands, reloader: reloader.clone() };
-        let rows_max = config.limits.query_rows_max;
-        let state = http::AppState::new(&shared, bus, cards, admin, history, rows_max, view_age_max);
+        let settings = http::Settings {
+            rows_max: config.limits.query_rows_max,
+            answers_bytes_max: config.limits.answers_bytes_max,
+            commit_interval: config.data.commit_interval,
+        };
+        let state = http::AppState::new(&shared, bus, cards, admin, history, &settings);
         Ok(Self {
             listener,
             address,

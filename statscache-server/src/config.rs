@@ -255,6 +255,8 @@ pub struct LimitsConfig {
     pub memory_bytes_max: usize,
     /// Of that, for chunks of the state that were read.
     pub cache_bytes_max: usize,
+    /// Memory for answers as they were sent.
+    pub answers_bytes_max: usize,
     /// Rows of one answer.
     pub query_rows_max: usize,
     /// HTTP connections open at the same time.
@@ -271,6 +273,7 @@ impl Default for LimitsConfig {
             event_ahead_max: Duration::from_secs(86_400),
             memory_bytes_max: 1 << 30,
             cache_bytes_max: 64 << 20,
+            answers_bytes_max: 32 << 20,
             query_rows_max: 100_000,
             connections_max: 1024,
         }

@@ -1,13 +1,21 @@
 //! HTTP: routes over the present view. Readers share an immutable picture and take no lock.
 
 mod admin;
+mod answers;
+mod batch;
+mod common;
 mod connections;
 mod diff;
+mod encode;
+mod format;
+mod front;
 mod metric;
+mod negotiate;
 mod params;
 mod plugins;
 pub(crate) mod problem;
 mod queries;
+mod question;
 mod rows;
 mod status;
 pub(crate) mod time;
@@ -17,12 +25,10 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{
-    Json, Router,
-    extract::Request,
-    http::{HeaderValue, StatusCode, Uri, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
+    Json, Router, ServiceExt,
+    http::Uri,
+    middleware,
+    routing::{get, post},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,9 +45,27 @@ use crate::{
     telemetry::Telemetry,
 };
 pub use admin::Admin;
+use answers::Answers;
 use connections::{IDLE_MAX, LimitedListener};
+use front::Front;
+use metric::Caching;
 use problem::Problem;
 use queries::Queries;
+
+/// How long nothing may be published before `/readyz` says that something stands still; five commit
+/// intervals if that is longer.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// What an operator can choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Rows of one answer.
+    pub rows_max: usize,
+    /// Memory for answers that were made already.
+    pub answers_bytes_max: usize,
+    /// From one view to the next.
+    pub commit_interval: Duration,
+}
 
 /// What all routes share. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +80,8 @@ pub struct AppState {
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
+    answers: Arc<Answers>,
+    caching: Caching,
     rows_max: usize,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
@@ -69,8 +95,7 @@ impl AppState {
         cards: Arc<ArcSwap<Cards>>,
         admin: Admin,
         (backfill, history): (Arc<Backfill>, Option<Arc<HistoryService>>),
-        rows_max: usize,
-        view_age_max: Duration,
+        settings: &Settings,
     ) -> Self {
         Self {
             view: shared.view.clone(),
@@ -83,8 +108,10 @@ impl AppState {
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
-            rows_max,
-            view_age_max,
+            answers: Arc::new(Answers::new(settings.answers_bytes_max)),
+            caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
+            rows_max: settings.rows_max,
+            view_age_max: STANDSTILL.max(5 * settings.commit_interval),
         }
     }
 
@@ -124,13 +151,14 @@ pub fn router(state: AppState) -> Router {
         .route("/plugins/{id}/diff", get(diff::diff))
         .route("/plugins/{id}/{metric}", get(metric::values))
         .nest("/admin", admin::router(state.clone()))
+        .route("/query", post(batch::query))
         .route("/bus", get(status::bus))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(common_headers))
+        .layer(middleware::from_fn(common::layer))
         .with_state(state)
         .merge(history)
 }
@@ -147,7 +175,8 @@ pub async fn serve(
         // An error means that nobody could stop us any more: stop, too.
         let _ = stopping.wait_for(|stop| *stop).await;
     };
-    Ok(axum::serve(listener, router(state)).with_graceful_shutdown(stop).await?)
+    let front = Front::new(state.view.clone(), state.answers.clone(), router(state));
+    Ok(axum::serve(listener, front.into_make_service()).with_graceful_shutdown(stop).await?)
 }
 
 /// What is where.
@@ -179,20 +208,4 @@ async fn not_found(uri: Uri) -> Problem {
 
 async fn method_not_allowed() -> Problem {
     Problem::method_not_allowed()
-}
-
-/// Headers of every answer. The figures are public to whoever can reach them, so dashboards on
-/// other origins may read them.
-async fn common_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await.into_response();
-    // Of all errors only this one is the framework's own, in its own words.
-    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
-    if response.status() == StatusCode::BAD_REQUEST && !is_problem {
-        response = Problem::unreadable().into_response();
-    }
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
-    response
 }

@@ -28,6 +28,17 @@ pub struct IngestFigures {
     pub memory_full: bool,
 }
 
+/// What the answers to queries came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerFigures {
+    /// Made.
+    pub made: u64,
+    /// Found among those made for others.
+    pub found: u64,
+    /// Bytes of those kept.
+    pub bytes: u64,
+}
+
 /// Shared figures.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -64,7 +75,7 @@ impl Telemetry {
     }
 
     /// All figures as text.
-    pub fn render(&self, view: &View, bus: &SourceStats) -> String {
+    pub fn render(&self, view: &View, bus: &SourceStats, answers: AnswerFigures) -> String {
         let mut text = Text::default();
         let ingest = self.ingest();
         let counters = ingest.counters;
@@ -117,6 +128,9 @@ impl Telemetry {
         text.one("statscache_cache_bytes", "gauge", "chunks of the state kept in memory", view.chunks.bytes());
         text.one("statscache_cache_hits_total", "counter", "chunks found there", hits);
         text.one("statscache_cache_misses_total", "counter", "chunks read from the store", misses);
+        text.one("statscache_answers_made_total", "counter", "answers to queries that were made", answers.made);
+        text.one("statscache_answers_found_total", "counter", "answers that were there already", answers.found);
+        text.one("statscache_answers_bytes", "gauge", "answers kept as they were sent", answers.bytes);
         text.one("statscache_journal_bytes", "gauge", "bytes of the journal", view.journal.bytes);
         text.one("statscache_journal_first_sequence", "gauge", "oldest sequence kept", view.journal.first);
         text.one("statscache_journal_next_sequence", "gauge", "sequence of the next message", view.journal.next);

@@ -30,7 +30,7 @@ pub(super) fn answer<R: Told>(
 ) -> Result<Answer, QueryError> {
     let plan = Plan::new(&view.descriptor.tiers, query, (from.now, from.horizon))?;
     let segments = plan.segments(&view.tiers[plan.tier_number]);
-    check_cost(segments.iter().map(|(_, segment)| *segment), &groups)?;
+    let visited = check_cost(segments.iter().map(|(_, segment)| *segment), &groups, from.cells_max)?;
     let cells = segments.iter().map(|(_, segment)| segment.cells()).sum();
     let mut sums = Sums::new(rule, &plan, &groups, cells, rows_max);
     for (partition, segment) in segments {
@@ -58,7 +58,8 @@ pub(super) fn answer<R: Told>(
         },
     );
     let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
-    Ok(Answer { start, end, step, dimensions: groups.dimensions, rows, total, truncated, coverage: covered.runs })
+    let (dimensions, coverage) = (groups.dimensions, covered.runs);
+    Ok(Answer { start, end, step, dimensions, rows, total, truncated, cells: visited, coverage })
 }
 
 /// The coverage without what was damaged and is set aside, if there is such.

@@ -24,10 +24,16 @@ pub(super) struct Plan<'v> {
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) segments: Vec<&'v Segment>,
+    pub(super) cells: u64,
 }
 
 impl<'v> Plan<'v> {
-    pub(super) fn new(view: &'v MetricView, query: &Query, groups: &Groups<'_>) -> Result<Self, QueryError> {
+    pub(super) fn new(
+        view: &'v MetricView,
+        query: &Query,
+        groups: &Groups<'_>,
+        cells_max: u64,
+    ) -> Result<Self, QueryError> {
         if query.step.is_some() {
             return Err(QueryError::NoBuckets);
         }
@@ -37,8 +43,8 @@ impl<'v> Plan<'v> {
             return Err(QueryError::EmptyRange { start, end });
         }
         let segments: Vec<_> = view.segments().map(|segment| &**segment).collect();
-        check_cost(segments.iter().copied(), groups)?;
-        Ok(Self { start, end, segments })
+        let cells = check_cost(segments.iter().copied(), groups, cells_max)?;
+        Ok(Self { start, end, segments, cells })
     }
 
     pub(super) fn has(&self, rule: LatestRule, time: Timestamp, now: Timestamp) -> bool {
@@ -54,7 +60,7 @@ pub(super) fn answer(
     from: From<'_>,
     rows_max: usize,
 ) -> Result<Answer, QueryError> {
-    let plan = Plan::new(view, query, &groups)?;
+    let plan = Plan::new(view, query, &groups, from.cells_max)?;
     let mut found = Vec::new();
     for (group, state) in grouped(rule, &plan, &groups, from, rows_max)? {
         found.extend(state.values.into_iter().map(|value| Found { group, time: value.time, value }));
@@ -70,15 +76,15 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Latest { json, id })
         },
     );
-    Ok(told(query, groups, from, chosen))
+    Ok(told(query, groups, (from, plan.cells), chosen))
 }
 
 /// An answer without buckets: of the range that was asked for.
-pub(super) fn told(query: &Query, groups: Groups<'_>, from: From<'_>, chosen: Chosen) -> Answer {
+pub(super) fn told(query: &Query, groups: Groups<'_>, (from, cells): (From<'_>, u64), chosen: Chosen) -> Answer {
     let end = query.end.unwrap_or(from.now);
     let (dimensions, coverage) = (groups.dimensions, Vec::new());
     let Chosen { rows, total, truncated } = chosen;
-    Answer { start: query.start, end, step: None, dimensions, rows, total, truncated, coverage }
+    Answer { start: query.start, end, step: None, dimensions, rows, total, truncated, cells, coverage }
 }
 
 /// Numbers as numbers, the others by their text; numbers come first, also where the greatest do.

@@ -6,7 +6,7 @@ use super::{POINTS_DEFAULT, Query, QueryError, RANGE_DEFAULT};
 use crate::{
     bucket::{self, Partition},
     kind::Rule,
-    limits::{QUERY_CELLS_MAX, QUERY_STATE_BYTES_MAX},
+    limits::QUERY_STATE_BYTES_MAX,
     segment::{Segment, Selection},
     view::TierView,
 };
@@ -97,14 +97,15 @@ fn ceil(time: Timestamp, width: Resolution) -> Timestamp {
     if floor < time { floor.plus_micros(width.micros()) } else { floor }
 }
 
-/// The directories say how many cells there are, so that the work is bounded before it is done.
+/// How many cells there are. The directories say it, so that the work is bounded before it is done.
 pub(super) fn check_cost<'s>(
     segments: impl IntoIterator<Item = &'s Segment>,
     wanted: &impl Selection,
-) -> Result<(), QueryError> {
+    max: u64,
+) -> Result<u64, QueryError> {
     let chunks = segments.into_iter().flat_map(Segment::chunks);
     let visited = chunks.filter(|chunk| wanted.may_have(chunk.first..=chunk.last));
     // A cell of a sketch is many bytes, and takes as long as the cells that they could be.
     let cells = visited.map(|chunk| u64::from(chunk.cells.max(chunk.len / 16))).sum();
-    if cells > QUERY_CELLS_MAX { Err(QueryError::TooExpensive { cells }) } else { Ok(()) }
+    if cells > max { Err(QueryError::TooExpensive { cells, max }) } else { Ok(cells) }
 }

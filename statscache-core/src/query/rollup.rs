@@ -24,7 +24,7 @@ pub(super) fn answer(
     groups: Groups<'_>,
     from: From<'_>,
 ) -> Result<Answer, QueryError> {
-    let plan = Plan::new(view, query, &groups)?;
+    let plan = Plan::new(view, query, &groups, from.cells_max)?;
     let mut sums = vec![Sum::default(); groups.len()];
     let mut add = |series, time, number| {
         if let Some(group) = groups.of(series) {
@@ -61,7 +61,7 @@ pub(super) fn answer(
             (BucketCoverage::Complete, RowValue::Sum { sum, values, others })
         },
     );
-    Ok(told(query, groups, from, chosen))
+    Ok(told(query, groups, (from, plan.cells), chosen))
 }
 
 #[derive(Clone, Default)]

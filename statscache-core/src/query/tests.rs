@@ -78,7 +78,7 @@ impl ChunkSource for NoChunks {
 static NOTHING_SEEN: Coverage = Coverage::new();
 
 fn from(now: Timestamp) -> From<'static> {
-    From { chunks: &NoChunks, coverage: &NOTHING_SEEN, now, horizon: now }
+    From { chunks: &NoChunks, coverage: &NOTHING_SEEN, now, horizon: now, cells_max: QUERY_CELLS_MAX }
 }
 
 /// Rows as `seconds after T, labels joined, value`.
@@ -405,7 +405,7 @@ fn what_costs_too_much_is_refused_before_it_is_done() {
     view.tiers[0].partitions.insert(partition, (0..enough).map(|_| segment.clone()).collect());
     let query = Query { step: span("1s"), ..range(secs(0), secs(1)) };
     let error = run(&view, &query, from(NOW)).expect_err("too much");
-    assert!(matches!(error, QueryError::TooExpensive { cells } if cells > QUERY_CELLS_MAX), "{error}");
+    assert!(matches!(error, QueryError::TooExpensive { cells, .. } if cells > QUERY_CELLS_MAX), "{error}");
     // What it costs is what of it is wanted: chunks of other series are not read.
     let one = Filter { dimension: 0, patterns: vec!["999".to_owned()] };
     let error = run(&view, &Query { filters: vec![one], ..query }, from(NOW)).expect_err("there are no chunks");

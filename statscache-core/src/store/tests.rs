@@ -85,7 +85,7 @@ fn keys_of(namespace: &Namespace) -> Vec<SegmentKey> {
 /// Rows of several answers, through a cache of almost nothing.
 fn answer(store: Store, view: &MetricView, query: &Query) -> (query::Answer, Chunks) {
     let chunks = Chunks::new(Arc::new(store), 1);
-    let from = From { chunks: &chunks, coverage: &Coverage::new(), now: NOW, horizon: NOW };
+    let from = From { chunks: &chunks, coverage: &Coverage::new(), now: NOW, horizon: NOW, cells_max: u64::MAX };
     (query::run(view, query, from).expect("an answer"), chunks)
 }
 

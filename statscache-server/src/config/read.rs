@@ -171,6 +171,7 @@ fn limits(table: &mut Table<'_, '_>) -> LimitsConfig {
         event_ahead_max: table.span("event_ahead", default.event_ahead_max, seconds(1, 366 * 86_400)),
         memory_bytes_max: table.memory("memory", default.memory_bytes_max, 32 * MIB..=1024 * GIB),
         cache_bytes_max: table.memory("cache", default.cache_bytes_max, MIB..=512 * GIB),
+        answers_bytes_max: table.memory("answers", default.answers_bytes_max, MIB..=64 * GIB),
         query_rows_max: table.count("query_rows", default.query_rows_max, 1..=10_000_000),
         connections_max: table.count("connections", default.connections_max, 1..=1_000_000),
     };

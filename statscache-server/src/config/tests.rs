@@ -212,6 +212,7 @@ fn every_option_reaches_its_field() {
         event_ahead = "2h"
         memory = "512MiB"
         cache = "16MiB"
+        answers = "2MiB"
         query_rows = 0xe
         connections = 15
         [log]
@@ -280,6 +281,7 @@ fn every_option_reaches_its_field() {
             event_ahead_max: Duration::from_secs(7200),
             memory_bytes_max: 512 << 20,
             cache_bytes_max: 16 << 20,
+            answers_bytes_max: 2 << 20,
             query_rows_max: 14,
             connections_max: 15,
         },

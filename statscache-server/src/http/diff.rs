@@ -13,6 +13,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use statscache_core::{
+    limits::QUERY_CELLS_MAX,
     query::{self, Answer, Labels, Query, QueryError, Row, RowValue},
     view::{InstanceView, MetricView, View},
 };
@@ -20,10 +21,12 @@ use statscache_plugin_sdk::{Resolution, Timestamp};
 
 use super::{
     AppState,
-    metric::{self, Watermark},
+    metric::Watermark,
     problem::Problem,
+    question::on_view,
     rows::ValueDto,
-    time, urlquery,
+    time::{self, TimeForm},
+    urlquery,
 };
 
 /// Rows that differ and are shown, if nobody says how many.
@@ -96,12 +99,14 @@ pub(super) async fn diff(
     RawQuery(parameters): RawQuery,
 ) -> Result<Response, Problem> {
     let parameters = urlquery::parse(parameters.as_deref().unwrap_or_default())?;
-    let range = Range::read(&parameters, state.rows_max, state.clock.now())?;
-    Pair::of(&state, &id)?;
+    let view = state.view.load_full();
+    let range = Range::read(&parameters, state.rows_max, view.as_of)?;
+    Pair::of(&state, &view, &id)?;
     let turn = state.queries.turn().await?;
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        Ok(Json(compare(|| Pair::of(&state, &id), &range, state.rows_max)?).into_response())
+        let compare = |view: &_| Ok(compare_metrics(&Pair::of(&state, view, &id)?, &range, state.rows_max)?);
+        Ok(Json(on_view(&state, compare)?).into_response())
     });
     answered.await.map_err(|_| Problem::internal())?
 }
@@ -128,7 +133,7 @@ impl Range {
             match name.as_str() {
                 "start" => range.start = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
                 "end" => range.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
-                "step" => range.step = Some(value.parse::<Resolution>().map_err(|error| bad(&error.to_string()))?),
+                "step" => range.step = Some(time::parse_span(value).ok_or_else(|| bad(time::SPANS))?),
                 "limit" => {
                     let limit = value.parse().ok().filter(|limit| (1..=rows_max).contains(limit));
                     range.limit = limit.ok_or_else(|| bad(&format!("a whole number from 1 to {rows_max}")))?;
@@ -148,30 +153,16 @@ struct Pair {
 }
 
 impl Pair {
-    fn of(state: &AppState, id: &str) -> Result<Self, Problem> {
-        let view = state.view.load_full();
-        let old = state.instance(&view, id)?.clone();
+    fn of(state: &AppState, view: &Arc<View>, id: &str) -> Result<Self, Problem> {
+        let old = state.instance(view, id)?.clone();
         let new = view.building.get(id).cloned().ok_or_else(|| {
             Problem::not_found(format!(
                 "nothing is built beside plugin `{id}`, so there is nothing to compare; [plugins] hold or \
                  `statscache run --hold` keeps what is built from taking its place at once"
             ))
         })?;
-        Ok(Self { view, old, new })
+        Ok(Self { view: view.clone(), old, new })
     }
-}
-
-fn compare(pair: impl Fn() -> Result<Pair, Problem>, range: &Range, rows_max: usize) -> Result<Diff, Problem> {
-    for _ in 0..metric::VIEWS_MAX {
-        let pair = pair()?;
-        match compare_metrics(&pair, range, rows_max) {
-            Ok(diff) => return Ok(diff),
-            Err(QueryError::Stale(_)) => {}
-            Err(error) => return Err(metric::problem(error)),
-        }
-    }
-    tracing::error!("a comparison failed: part of the state is not there; `statscache store check` tells what");
-    Err(Problem::internal())
 }
 
 fn compare_metrics(pair: &Pair, range: &Range, rows_max: usize) -> Result<Diff, QueryError> {
@@ -203,8 +194,8 @@ fn compare_metrics(pair: &Pair, range: &Range, rows_max: usize) -> Result<Diff, 
     }
     Ok(Diff {
         as_of: time::rfc3339(view.as_of),
-        old: Watermark::of(old),
-        new: Watermark::of(new),
+        old: Watermark::of(old, TimeForm::Rfc3339),
+        new: Watermark::of(new, TimeForm::Rfc3339),
         partial: !view.is_whole(old) || !view.is_whole(new),
         metrics,
         only_old: only(old, new),
@@ -263,8 +254,8 @@ fn ask(
     now: Timestamp,
 ) -> Result<Answer, QueryError> {
     let coverage = instance.reading.seen_by(&pair.view.coverage);
-    let horizon = pair.view.horizon.min(now);
-    query::run(metric, query, query::From { chunks: &*pair.view.chunks, coverage: &coverage, now, horizon })
+    let (horizon, cells_max) = (pair.view.horizon.min(now), QUERY_CELLS_MAX);
+    query::run(metric, query, query::From { chunks: &*pair.view.chunks, coverage: &coverage, now, horizon, cells_max })
 }
 
 /// Rows of the one and the other with the same time and labels.

@@ -3,32 +3,36 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
-    extract::{Path, RawQuery, State},
-    response::{IntoResponse, Response},
+    extract::{Path, RawQuery, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::Response,
 };
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
-use statscache_core::segment::ReadError;
 use statscache_core::{
-    query::{self, Answer, Query, QueryError},
-    view::{InstanceView, MetricView, View},
+    query::{Answer, Query},
+    view::InstanceView,
 };
-use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
+use statscache_plugin_sdk::{MetricDescriptor, Resolution};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    AppState, params,
+    AppState,
+    answers::{Draft, Rendered, Variant, ViewId},
+    format::Format,
+    params::Shown,
     problem::Problem,
-    rows::{Column, RowDto, columns, row_schema},
-    time, urlquery,
+    question::{Question, on_view},
+    rows::{self, Column, RowDto, columns, row_schema},
+    time::{self, TimeForm, When},
+    urlquery,
 };
-use crate::health::Health;
 
 /// Values of a metric: rows are flat objects with one entry for each column.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct MetricAnswer {
-    /// When the view was published that this is read from.
-    as_of: String,
+    /// When the view was published that this is read from, which is what `now` means in the question.
+    as_of: When,
     /// What is in the answer: everything accepted before that sequence.
     watermark: Watermark,
     /// Whether something accepted is not in the answer yet, or never will be: the plugin lags, is
@@ -36,32 +40,37 @@ pub(super) struct MetricAnswer {
     partial: bool,
     /// Start of the first bucket looked at, later than asked where older ones are not kept; null: from
     /// the beginning.
-    start: Option<String>,
-    /// End of the range looked at, exclusive.
-    end: String,
+    start: Option<When>,
+    /// End of the range looked at, exclusive; null: whatever there is.
+    end: Option<When>,
     /// Width of the buckets; null for latest values.
     step: Option<String>,
     /// What a value counts.
     unit: String,
+    /// Rows that there are, with those before `offset` and behind `limit`.
+    total: usize,
     /// Whether `limit` cut rows off.
     truncated: bool,
     /// How much of the bus was seen in the range, in whole steps, those alike as one: with nothing in a complete
-    /// step there was nothing, in a missing one nobody knows. Null for latest values.
+    /// step there was nothing, in a missing one nobody knows. Null for latest values, and where it is not asked for.
     coverage: Option<Vec<CoverageDto>>,
     /// Columns of the rows.
-    columns: Vec<Column>,
+    pub(super) columns: Vec<Column>,
     /// The rows.
     #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
-    rows: Vec<RowDto>,
+    pub(super) rows: Vec<RowDto>,
+    /// Names of what a value is made of, where it is an object.
+    #[serde(skip)]
+    pub(super) value_members: &'static [&'static str],
 }
 
 /// What was seen of some steps.
 #[derive(Serialize, JsonSchema)]
 struct CoverageDto {
     /// Start of the first of them.
-    start: String,
+    start: When,
     /// End of the last of them, exclusive.
-    end: String,
+    end: When,
     /// `complete`: all of them; `partial`: of each a part; `missing`: nothing.
     coverage: &'static str,
 }
@@ -72,132 +81,166 @@ pub(super) struct Watermark {
     /// Everything accepted up to and with this sequence is in.
     sequence: u64,
     /// Newest event time among that; null before the first message.
-    time: Option<String>,
+    time: Option<When>,
 }
 
 impl Watermark {
-    pub(super) fn of(instance: &InstanceView) -> Self {
-        Self { sequence: instance.cursor.next.saturating_sub(1), time: instance.cursor.watermark.map(time::rfc3339) }
+    pub(super) fn of(instance: &InstanceView, form: TimeForm) -> Self {
+        let time = instance.cursor.watermark.map(|time| When(time, form));
+        Self { sequence: instance.cursor.next.saturating_sub(1), time }
     }
 }
 
 pub(super) async fn values(
     State(state): State<AppState>,
     Path((id, name)): Path<(String, String)>,
-    RawQuery(parameters): RawQuery,
+    RawQuery(query): RawQuery,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let parameters = urlquery::parse(parameters.as_deref().unwrap_or_default())?;
+    let variant = Variant::of(request.headers())?;
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let answer = answer(&state, target, (id, name), query.as_deref().unwrap_or_default(), variant).await?;
+    Ok(answer.respond(request.headers()))
+}
+
+/// The answer to a question with this path and query, made once for all who ask it.
+pub(super) async fn answer(
+    state: &AppState,
+    target: &str,
+    (id, name): (String, String),
+    query: &str,
+    variant: Variant,
+) -> Result<Arc<Rendered>, Problem> {
+    let parameters = urlquery::parse(query)?;
     // What is wrong with it is said at once.
-    Question::read(&state, &id, &name, &parameters)?;
-    // A query is bounded, but may take a core for a second. It waits for its turn here, where it is
-    // dropped with its connection and holds no view, and not among tokio's blocking tasks, which
-    // nobody can call off.
-    let turn = state.queries.turn().await?;
-    let answered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        let question = || Question::read(&state, &id, &name, &parameters);
-        Ok(Json(answer(question, &state.health)?).into_response())
-    });
-    answered.await.map_err(|_| Problem::internal())?
+    let view = state.view.load_full();
+    Question::read(state, &view, (&id, &name), &parameters)?;
+    let making = state.clone();
+    let make = move || {
+        on_view(&making, |view| {
+            let question = Question::read(&making, view, (&id, &name), &parameters)?;
+            let answer = MetricAnswer::new(&question, question.run()?);
+            Ok(draft(&making, &question, &answer, (&parameters, variant))?)
+        })
+    };
+    state.answers.get(&state.queries, (target, variant, ViewId::of(&view)), make).await
 }
 
-/// How often a question is put to a newer view. One is enough, unless a query takes longer than a minute.
-pub(super) const VIEWS_MAX: usize = 3;
-
-fn answer(question: impl Fn() -> Result<Question, Problem>, health: &Health) -> Result<MetricAnswer, Problem> {
-    let mut gone = None;
-    for _ in 0..VIEWS_MAX {
-        let Question { view, instance, metric, query, now } = question()?;
-        let coverage = instance.reading.seen_by(&view.coverage);
-        let horizon = view.horizon.min(now);
-        let from = query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon };
-        match query::run(&metric, &query, from) {
-            Ok(answer) => return Ok(to_dto(&view, &instance, &metric, &query, answer)),
-            Err(QueryError::Stale(key)) => gone = Some(key),
-            Err(QueryError::Unreadable(ReadError::Damaged(key, ..))) => {
-                gone = Some(key);
-                break;
-            }
-            Err(error) => return Err(problem(error)),
-        }
+fn draft(
+    state: &AppState,
+    question: &Question,
+    answer: &MetricAnswer,
+    (parameters, variant): (&[(String, String)], Variant),
+) -> Result<Draft, Problem> {
+    let format = question.look.format.unwrap_or(variant.format);
+    let body = format.write(answer).map_err(|error| {
+        tracing::error!("an answer could not be written: {error}");
+        Problem::internal()
+    })?;
+    let fingerprint = xxh3_64(said(&body, format));
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CACHE_CONTROL, state.caching.of(question, answer));
+    if format != Format::Json {
+        headers.extend(answer.freshness());
     }
-    // The next commit looks at it; what is damaged is missing from then on, and the rest is answered.
-    gone.into_iter().for_each(|key| health.doubt(key));
-    Err(Problem::unavailable("part of the state does not read; it is looked at now, ask again in a second".to_owned()))
-}
-
-/// A question, with what answers it at this moment.
-struct Question {
-    view: Arc<View>,
-    instance: Arc<InstanceView>,
-    metric: Arc<MetricView>,
-    query: Query,
-    now: Timestamp,
-}
-
-impl Question {
-    fn read(state: &AppState, id: &str, name: &str, parameters: &[(String, String)]) -> Result<Self, Problem> {
-        let view = state.view.load_full();
-        let instance = state.instance(&view, id)?.clone();
-        let metric = instance.metric(name).cloned().ok_or_else(|| unknown_metric(id, name, &instance))?;
-        let now = state.clock.now();
-        let query = params::read(parameters, &metric.descriptor, state.rows_max, now)?;
-        Ok(Self { view, instance, metric, query, now })
+    if let Some(links) = pages(&question.query, answer, parameters) {
+        headers.insert(header::LINK, links);
     }
+    Ok(Draft { view: ViewId::of(&question.view), body, fingerprint, headers })
 }
 
-fn unknown_metric(id: &str, name: &str, instance: &InstanceView) -> Problem {
-    let metrics: Vec<&str> = instance.metrics.iter().map(|metric| metric.descriptor.name.as_str()).collect();
-    Problem::not_found(format!("plugin `{id}` has no metric `{name}`; it has {}", metrics.join(", ")))
+/// What an answer says, without when that was and how far the plugin had got.
+fn said(body: &[u8], format: Format) -> &[u8] {
+    const FROM: &[u8] = b"\"partial\":";
+    let start = match format {
+        Format::Json => body.windows(FROM.len()).position(|window| window == FROM),
+        Format::Ndjson | Format::Csv => None,
+    };
+    &body[start.unwrap_or(0)..]
 }
 
-pub(super) fn problem(error: QueryError) -> Problem {
-    match &error {
-        QueryError::EmptyRange { start, .. } => {
-            Problem::parameter("start", Some(&time::rfc3339(*start)), "a time before `end`, which is now if not given")
-        }
-        QueryError::Step { step, tiers } => {
-            let allowed = format!("a multiple of the width of one of the metric's tiers: {tiers}");
-            Problem::parameter("step", Some(&step.to_string()), allowed)
-        }
-        QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
-        QueryError::NoPath => Problem::parameter("rollup", None, "no rollup: use `by` and `step`"),
-        QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
-        QueryError::NotKept { step, since, tiers } => {
-            let allowed = format!(
-                "a step for which the range is kept: such steps go back to {}; the tiers are {tiers}",
-                time::rfc3339(*since)
-            );
-            Problem::parameter("step", Some(&step.to_string()), allowed)
-        }
-        QueryError::Stale(_) | QueryError::Damaged(_) | QueryError::Unreadable(_) => {
-            tracing::error!("a query failed: {}", crate::health::describe(&error));
-            Problem::internal()
-        }
+/// Where the rows before and behind these are (RFC 8288), relative to the URL of the question.
+fn pages(query: &Query, answer: &MetricAnswer, parameters: &[(String, String)]) -> Option<HeaderValue> {
+    let to = |offset: usize, relation: &str| {
+        let offset = offset.to_string();
+        let others = parameters.iter().filter(|(name, _)| name != "offset");
+        let others = others.map(|(name, value)| (name.as_str(), value.as_str()));
+        let query = urlquery::encode(others.chain([("offset", offset.as_str())]));
+        format!("<?{query}>; rel=\"{relation}\"")
+    };
+    let first = (query.offset > 0).then(|| to(0, "first"));
+    let previous = (query.offset > 0).then(|| to(query.offset.saturating_sub(query.limit), "prev"));
+    let next = answer.truncated.then(|| to(query.offset + query.limit, "next"));
+    let links: Vec<String> = [first, previous, next].into_iter().flatten().collect();
+    (!links.is_empty()).then(|| HeaderValue::from_str(&links.join(", ")).ok())?
+}
+
+/// How long answers stay true for caches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caching {
+    /// Seconds from one view to the next.
+    pub(super) interval: u64,
+}
+
+impl Caching {
+    /// An answer is as old as the view; one about days that are over changes only when something comes late or is
+    /// fetched from history.
+    fn of(self, question: &Question, answer: &MetricAnswer) -> HeaderValue {
+        const OVER_MICROS: i64 = 86_400_000_000;
+        const HISTORY_SECS: u64 = 300;
+        let Question { view, query, look, .. } = question;
+        let is_over = query.end.is_some_and(|end| end <= view.horizon.plus_micros(-OVER_MICROS));
+        let text = match is_over && look.is_fixed && !answer.partial {
+            true => format!("public, max-age={HISTORY_SECS}, stale-while-revalidate=86400"),
+            false => format!("public, max-age={}, stale-while-revalidate={}", self.interval, 10 * self.interval),
+        };
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("no-cache"))
     }
 }
 
-fn to_dto(view: &View, instance: &InstanceView, metric: &MetricView, query: &Query, answer: Answer) -> MetricAnswer {
-    let descriptor = &metric.descriptor;
-    let is_bucket = descriptor.kind.is_bucketed();
-    let names: Arc<[String]> = answer.dimensions.iter().map(|at| descriptor.dimensions[*at].clone()).collect();
-    let coverage = answer.coverage.into_iter().map(|(start, end, coverage)| CoverageDto {
-        start: time::rfc3339(start),
-        end: time::rfc3339(end),
-        coverage: coverage.as_str(),
-    });
-    MetricAnswer {
-        as_of: time::rfc3339(view.as_of),
-        watermark: Watermark::of(instance),
-        partial: !view.is_whole(instance),
-        start: answer.start.map(time::rfc3339),
-        end: time::rfc3339(answer.end),
-        step: answer.step.as_ref().map(Resolution::to_string),
-        unit: descriptor.unit.clone(),
-        truncated: answer.truncated,
-        coverage: is_bucket.then(|| coverage.collect()),
-        columns: columns(descriptor.kind, &names, query.rollup.is_some()),
-        rows: answer.rows.into_iter().map(|row| RowDto { names: names.clone(), row, is_bucket }).collect(),
+impl MetricAnswer {
+    pub(super) fn new(question: &Question, answer: Answer) -> Self {
+        let Question { view, instance, metric, query, look } = question;
+        let descriptor = &metric.descriptor;
+        let is_bucketed = descriptor.kind.is_bucketed();
+        let names: Arc<[String]> = answer.dimensions.iter().map(|at| descriptor.dimensions[*at].clone()).collect();
+        let when = |time| When(time, look.time);
+        let coverage = answer.coverage.into_iter().map(|(start, end, coverage)| CoverageDto {
+            start: when(start),
+            end: when(end),
+            coverage: coverage.as_str(),
+        });
+        let has_coverage = is_bucketed && look.coverage == Shown::All;
+        let row = |row| RowDto { names: names.clone(), row, look: *look, has_coverage };
+        Self {
+            as_of: when(view.as_of),
+            watermark: Watermark::of(instance, look.time),
+            partial: !view.is_whole(instance),
+            start: answer.start.map(when),
+            end: (is_bucketed || query.end.is_some()).then(|| when(answer.end)),
+            step: answer.step.as_ref().map(Resolution::to_string),
+            unit: descriptor.unit.clone(),
+            total: answer.total,
+            truncated: answer.truncated,
+            coverage: (is_bucketed && look.coverage != Shown::None).then(|| coverage.collect()),
+            columns: columns(descriptor.kind, &names, query.rollup.is_some(), look.coverage),
+            rows: answer.rows.into_iter().map(row).collect(),
+            value_members: rows::members(descriptor.kind),
+        }
+    }
+
+    /// How fresh and how whole it is, for forms that hold rows alone.
+    fn freshness(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let watermark = self.watermark.time.as_ref().map(|time| time::rfc3339(time.0));
+        let texts = [
+            ("statscache-as-of", Some(time::rfc3339(self.as_of.0))),
+            ("statscache-watermark", watermark),
+            ("statscache-partial", Some(self.partial.to_string())),
+        ];
+        texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((HeaderName::from_static(name), HeaderValue::from_str(&text?).ok()?)))
     }
 }
 

@@ -2,14 +2,46 @@
 //! nobody reads is an error, because a filter with a typing error would answer for everything.
 
 use statscache_core::{
-    limits::QUERY_PATTERNS_MAX,
+    limits::{QUERY_PATTERNS_MAX, QUERY_ROWS_MAX},
     query::{Fill, Filter, Order, OrderBy, Path, Query},
 };
-use statscache_plugin_sdk::{MetricDescriptor, Resolution, Timestamp};
+use statscache_plugin_sdk::{MetricDescriptor, Timestamp};
 
-use super::{problem::Problem, time};
+use super::{
+    format::Format,
+    problem::Problem,
+    time::{self, TimeForm},
+};
 
-const WHERE: &str = "where.";
+pub(super) const WHERE: &str = "where.";
+
+/// How an answer is told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    pub(super) time: TimeForm,
+    pub(super) coverage: Shown,
+    /// Where it is open, the client's `Accept` decides.
+    pub(super) format: Option<Format>,
+    /// Whether the range ends at a moment that does not move with the present.
+    pub(super) is_fixed: bool,
+}
+
+/// What is told of the coverage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// In each row, and runs of alike steps.
+    #[default]
+    All,
+    /// The runs.
+    Runs,
+    /// Nothing.
+    None,
+}
+
+const SHOWN: [(&str, Shown); 3] = [("all", Shown::All), ("runs", Shown::Runs), ("none", Shown::None)];
+
+/// The most buckets that `max_points` can ask for.
+const POINTS_MAX: u32 = 100_000;
 
 /// Reads the parameters of a question to this metric.
 pub(super) fn read(
@@ -17,10 +49,11 @@ pub(super) fn read(
     metric: &MetricDescriptor,
     rows_max: usize,
     now: Timestamp,
-) -> Result<Query, Problem> {
+) -> Result<(Query, Look), Problem> {
     let bucketed = metric.kind.is_bucketed();
     let order = Order { by: OrderBy::Time, descending: !bucketed };
     let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
+    let mut look = Look::default();
     let mut seen: Vec<&str> = Vec::new();
     let mut patterns = 0;
     let mut rollup = Rollup::default();
@@ -32,10 +65,20 @@ pub(super) fn read(
         let bad = |allowed: &str| Problem::parameter(name, Some(value), allowed);
         match name.as_str() {
             "start" => query.start = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
-            "end" => query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
-            "step" if bucketed => {
-                query.step = Some(value.parse::<Resolution>().map_err(|error| bad(&error.to_string()))?);
+            "end" => {
+                query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?);
+                look.is_fixed = !value.starts_with("now");
             }
+            "step" if bucketed => {
+                query.step = Some(time::parse_span(value).ok_or_else(|| bad(time::SPANS))?);
+            }
+            "max_points" if bucketed => {
+                let points = value.parse().ok().filter(|points| (1..=POINTS_MAX).contains(points));
+                query.max_points = Some(points.ok_or_else(|| bad(&format!("a whole number from 1 to {POINTS_MAX}")))?);
+            }
+            "coverage" if bucketed => look.coverage = choice(value, &SHOWN).map_err(|allowed| bad(&allowed))?,
+            "time" => look.time = choice(value, &TimeForm::ALL).map_err(|allowed| bad(&allowed))?,
+            "format" => look.format = Some(choice(value, &Format::ALL).map_err(|allowed| bad(&allowed))?),
             "fill" if bucketed => {
                 query.fill = match value.as_str() {
                     "none" => Fill::None,
@@ -69,6 +112,10 @@ pub(super) fn read(
                 let limit = value.parse().ok().filter(|limit| (1..=rows_max).contains(limit));
                 query.limit = limit.ok_or_else(|| bad(&format!("a whole number from 1 to {rows_max}")))?;
             }
+            "offset" => {
+                let offset = value.parse().ok().filter(|offset| *offset <= QUERY_ROWS_MAX);
+                query.offset = offset.ok_or_else(|| bad(&format!("a whole number from 0 to {QUERY_ROWS_MAX}")))?;
+            }
             "order" => query.order = read_order(value, metric, query.order).ok_or_else(|| bad(&orders(metric)))?,
             _ => match name.strip_prefix(WHERE).and_then(|label| dimension(label, metric)) {
                 Some(_) if patterns == QUERY_PATTERNS_MAX => {
@@ -83,7 +130,20 @@ pub(super) fn read(
         }
     }
     rollup.finish(metric, seen.contains(&"order"), &mut query)?;
-    Ok(query)
+    if let (Some(_), Some(points)) = (query.step, query.max_points) {
+        return Err(Problem::parameter(
+            "max_points",
+            Some(&points.to_string()),
+            "only without `step`, which it chooses",
+        ));
+    }
+    Ok((query, look))
+}
+
+/// The thing with that name, or the names that there are.
+fn choice<T: Copy>(value: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let found = all.iter().find(|(name, _)| *name == value).map(|(_, thing)| *thing);
+    found.ok_or_else(|| all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
 }
 
 /// Latest values added up along a path.
@@ -172,11 +232,11 @@ fn orders(metric: &MetricDescriptor) -> String {
 fn known(metric: &MetricDescriptor) -> String {
     let mut names = vec!["start".to_owned(), "end".to_owned()];
     if metric.kind.is_bucketed() {
-        names.extend(["step", "fill"].map(str::to_owned));
+        names.extend(["step", "fill", "max_points", "coverage"].map(str::to_owned));
     } else {
         names.extend(["rollup", "depth", "path"].map(str::to_owned));
     }
-    names.extend(["by", "limit", "order"].map(str::to_owned));
+    names.extend(["by", "limit", "offset", "order", "time", "format"].map(str::to_owned));
     names.extend(metric.dimensions.iter().map(|label| format!("{WHERE}{label}")));
     names.join(", ")
 }

@@ -16,7 +16,7 @@ use super::{
     AppState, card,
     metric::{self, Watermark},
     problem::Problem,
-    time,
+    time::{self, TimeForm},
 };
 use crate::history::progress::BackfillRange;
 use crate::host::{CardStatus, Cards, InstanceCard};
@@ -151,7 +151,7 @@ impl BuildingDto {
             error,
             since: instance.cursor.since,
             lag: LagDto::of(view, instance),
-            watermark: Watermark::of(instance),
+            watermark: Watermark::of(instance, TimeForm::Rfc3339),
             counters: CountersDto::of(instance),
             diff: format!("/plugins/{}/diff", instance.record.instance),
         }
@@ -272,7 +272,7 @@ fn dto((cards, card): (&Cards, &InstanceCard), view: &View, app: &AppState) -> P
         fields: declaration.map_or_else(Vec::new, |it| it.fields.clone()),
         counters: instance.map(|instance| CountersDto::of(instance)),
         lag: instance.map(|instance| LagDto::of(view, instance)),
-        watermark: instance.map(|instance| Watermark::of(instance)),
+        watermark: instance.map(|instance| Watermark::of(instance, TimeForm::Rfc3339)),
         building: built.map(|built| BuildingDto::of(view, built, cards.is_held)),
         history: instance.and_then(|_| app.backfill.of(&card.id)),
         damaged: instance.is_some_and(|instance| instance.is_damaged()),

@@ -15,7 +15,7 @@ const BUSY: &str = "urn:statscache:busy";
 const UNAUTHORIZED: &str = "urn:statscache:unauthorized";
 
 /// A problem.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(crate) struct Problem(Box<Details>);
 
 /// What a client gets: `type` names the problem for programs, `detail` tells it to people.
@@ -51,7 +51,7 @@ impl Problem {
     }
 
     pub(crate) fn method_not_allowed() -> Self {
-        let detail = "everything here is read with GET or HEAD".to_owned();
+        let detail = "this is not done here; the header `Allow` says what is".to_owned();
         Self::new("urn:statscache:method-not-allowed", "Method not allowed", StatusCode::METHOD_NOT_ALLOWED, detail)
     }
 
@@ -88,6 +88,30 @@ impl Problem {
         problem.0.value = value.map(str::to_owned);
         problem.0.allowed = Some(allowed);
         problem
+    }
+
+    /// The client takes nothing that there is.
+    pub(crate) fn not_acceptable(offered: &[&str]) -> Self {
+        let detail = format!("`Accept` names nothing that there is here: {}", offered.join(", "));
+        Self::new("urn:statscache:not-acceptable", "Not acceptable", StatusCode::NOT_ACCEPTABLE, detail)
+    }
+
+    /// The body of a request is longer than it may be.
+    pub(super) fn too_large(max: usize) -> Self {
+        let detail = format!("the body of this request may have {max} bytes");
+        Self::new("urn:statscache:too-large", "Too large", StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// The body of a request is of a type that nobody reads.
+    pub(super) fn unsupported_type(allowed: &str) -> Self {
+        let detail = format!("`Content-Type` must be {allowed}");
+        Self::new("urn:statscache:unsupported-type", "Unsupported type", StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// The body of a request does not read.
+    pub(super) fn unreadable_body(why: &str) -> Self {
+        let detail = format!("the body cannot be read: {why}");
+        Self::new("urn:statscache:unreadable-body", "Unreadable body", StatusCode::BAD_REQUEST, detail)
     }
 
     /// A URL that no route can read.

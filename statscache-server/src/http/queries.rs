@@ -30,6 +30,11 @@ impl Queries {
         Self { running: Arc::new(Semaphore::new(running)), wait_max }
     }
 
+    /// How long a query waits.
+    pub(super) fn wait_max(&self) -> Duration {
+        self.wait_max
+    }
+
     /// Waits for a turn, first come first served, which lasts until what this gives is dropped. A
     /// problem if none comes in time.
     pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {

@@ -8,7 +8,10 @@ use serde_json::{Value, json, value::RawValue};
 use statscache_core::query::{Dist, Row, RowValue, Stat};
 use statscache_plugin_sdk::{Kind, MetricDescriptor};
 
-use super::time;
+use super::{
+    params::{Look, Shown},
+    time::When,
+};
 
 /// A column.
 #[derive(Clone, Serialize, JsonSchema)]
@@ -21,7 +24,7 @@ pub(super) struct Column {
 }
 
 /// The columns of rows with these labels. `is_sum`: latest values added up.
-pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool) -> Vec<Column> {
+pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool, coverage: Shown) -> Vec<Column> {
     let column = |name: &str, r#type| Column { name: name.to_owned(), r#type };
     let mut columns = vec![column("time", "time")];
     columns.extend(labels.iter().map(|label| column(label, "string")));
@@ -34,7 +37,7 @@ pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool) -> Vec<Column
         Kind::Stat | Kind::Distinct | Kind::Dist => columns.push(column("value", "object")),
         Kind::Top { .. } => columns.push(column("value", "array")),
     }
-    if kind.is_bucketed() {
+    if kind.is_bucketed() && coverage == Shown::All {
         columns.push(column("coverage", "string"));
     }
     columns
@@ -43,12 +46,12 @@ pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool) -> Vec<Column
 /// JSON Schema of a row of this metric.
 pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
     let mut properties = serde_json::Map::new();
-    for column in columns(metric.kind, &metric.dimensions, false) {
+    for column in columns(metric.kind, &metric.dimensions, false, Shown::All) {
         let schema = match (column.name.as_str(), column.r#type) {
             ("value", "json") => json!({}),
             ("value", _) => json!({"anyOf": [value_schema(metric.kind), {"type": "null"}]}),
             ("coverage", _) => json!({"enum": ["complete", "partial", "missing"]}),
-            (_, "time") => json!({"type": "string", "format": "date-time"}),
+            (_, "time") => json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
             (_, other) => json!({"type": other}),
         };
         properties.insert(column.name, schema);
@@ -67,6 +70,16 @@ pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
         "required": ["time", "value"],
         "additionalProperties": false,
     })
+}
+
+/// Names of what a value is made of, where it is an object.
+pub(super) const fn members(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Stat => &["n", "sum", "min", "max", "mean", "stddev"],
+        Kind::Distinct => &["estimate", "error"],
+        Kind::Dist => &["n", "min", "max", "p50", "p90", "p95", "p99"],
+        Kind::Count | Kind::Top { .. } | Kind::Latest { .. } => &[],
+    }
 }
 
 fn value_schema(kind: Kind) -> Value {
@@ -97,14 +110,15 @@ pub(super) struct RowDto {
     /// Names of the labels.
     pub(super) names: Arc<[String]>,
     pub(super) row: Row,
-    /// Whether it is a bucket, which has a coverage.
-    pub(super) is_bucket: bool,
+    pub(super) look: Look,
+    /// Whether it tells its coverage.
+    pub(super) has_coverage: bool,
 }
 
 impl Serialize for RowDto {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("time", &time::rfc3339(self.row.time))?;
+        map.serialize_entry("time", &When(self.row.time, self.look.time))?;
         for (name, label) in self.names.iter().zip(self.row.labels.iter()) {
             map.serialize_entry(name, label)?;
         }
@@ -117,7 +131,7 @@ impl Serialize for RowDto {
             }
             _ => {}
         }
-        if self.is_bucket {
+        if self.has_coverage {
             map.serialize_entry("coverage", self.row.coverage.as_str())?;
         }
         map.end()

@@ -1,10 +1,18 @@
 //! Time in URLs and answers.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 use statscache_plugin_sdk::{Resolution, Timestamp};
 
 /// What a time may look like, for error messages.
 pub(crate) const ALLOWED: &str = "RFC 3339 (2026-01-31T12:00:00Z; without an offset it is UTC: 2026-01-31T12:00), \
-    a date (2026-01-31), seconds since 1970 (but no year 2026 or day 20260131), now, now-1h, now+5m";
+    a date (2026-01-31), seconds since 1970 (but no year 2026 or day 20260131), now, now-1h, now+5m, now-PT1H";
+
+/// What a span of time may look like, for error messages.
+pub(crate) const SPANS: &str =
+    "a span of whole seconds such as 15s, 1m, 1h30m, 7d, 2w, or by ISO 8601 such as PT15S, PT1H30M, P7D";
 
 /// Years 0 to 9999, which RFC 3339 can write.
 const FIRST_SECOND: i64 = -62_167_219_200;
@@ -53,12 +61,34 @@ fn is_civil(text: &str) -> bool {
 /// `-1h`, `+5m`, or nothing; in microseconds. A blank is a plus sign that was not escaped.
 fn parse_offset(text: &str) -> Option<i64> {
     let Some(sign) = text.chars().next() else { return Some(0) };
-    let span: Resolution = text[sign.len_utf8()..].parse().ok()?;
+    let span = parse_span(&text[sign.len_utf8()..])?;
     match sign {
         '-' => Some(-span.micros()),
         '+' | ' ' => Some(span.micros()),
         _ => None,
     }
+}
+
+/// A span: `15s`, `1h30m`, or by ISO 8601 `PT15S`, `P1DT12H`, in which a day has 24 hours. Years and months are not:
+/// nobody knows how long they are.
+pub(crate) fn parse_span(text: &str) -> Option<Resolution> {
+    if !text.starts_with('P') {
+        return text.parse().ok();
+    }
+    let span: jiff::Span = text.parse().ok()?;
+    let finer = span.get_milliseconds() != 0 || span.get_microseconds() != 0 || span.get_nanoseconds() != 0;
+    if span.get_years() != 0 || span.get_months() != 0 || finer || !span.is_positive() {
+        return None;
+    }
+    let parts = [
+        (i64::from(span.get_weeks()), 604_800),
+        (i64::from(span.get_days()), 86_400),
+        (i64::from(span.get_hours()), 3600),
+        (span.get_minutes(), 60),
+        (span.get_seconds(), 1),
+    ];
+    let secs = parts.iter().try_fold(0_i64, |sum, (n, width)| sum.checked_add(n.checked_mul(*width)?))?;
+    Resolution::from_secs(secs.try_into().ok()?)
 }
 
 /// Seconds. `2026` and `20260131` are not: whoever writes them means no moment of the year 1970, and
@@ -79,6 +109,53 @@ pub(crate) fn rfc3339(time: Timestamp) -> String {
     // jiff leaves two hours of the last day out, for offsets.
     let micros = time.micros().clamp(FIRST_SECOND * 1_000_000, jiff::Timestamp::MAX.as_second() * 1_000_000);
     jiff::Timestamp::from_microsecond(micros).unwrap_or_default().to_string()
+}
+
+/// How times are written in an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum TimeForm {
+    /// `2026-01-31T12:00:00Z`.
+    #[default]
+    Rfc3339,
+    /// Seconds since 1970, with a fraction where there is one.
+    Epoch,
+    /// Milliseconds since 1970, rounded down.
+    EpochMs,
+}
+
+impl TimeForm {
+    /// All of them, by the names that clients use.
+    pub(crate) const ALL: [(&'static str, Self); 3] =
+        [("rfc3339", Self::Rfc3339), ("epoch", Self::Epoch), ("epoch_ms", Self::EpochMs)];
+}
+
+/// A time in an answer.
+pub(crate) struct When(pub(crate) Timestamp, pub(crate) TimeForm);
+
+impl Serialize for When {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let micros = self.0.micros();
+        match self.1 {
+            TimeForm::Rfc3339 => serializer.serialize_str(&rfc3339(self.0)),
+            TimeForm::Epoch if micros % 1_000_000 == 0 => serializer.serialize_i64(micros / 1_000_000),
+            TimeForm::Epoch => serializer.serialize_f64(micros as f64 / 1e6),
+            TimeForm::EpochMs => serializer.serialize_i64(micros.div_euclid(1000)),
+        }
+    }
+}
+
+impl JsonSchema for When {
+    fn schema_name() -> Cow<'static, str> {
+        "Time".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string", "format": "date-time" }, { "type": "number" }] })
+    }
 }
 
 #[cfg(test)]
@@ -166,5 +243,42 @@ mod tests {
         ] {
             assert_eq!(rfc3339(Timestamp::from_micros(micros)), text);
         }
+    }
+
+    #[test]
+    fn spans_are_read_in_both_forms() {
+        for (text, secs) in [
+            ("15s", 15),
+            ("1h30m", 5400),
+            ("PT15S", 15),
+            ("PT1H30M", 5400),
+            ("PT90M", 5400),
+            ("P1D", 86_400),
+            ("P1DT12H", 129_600),
+            ("P2W", 1_209_600),
+        ] {
+            assert_eq!(parse_span(text).map(|span| span.micros() / 1_000_000), Some(secs), "{text}");
+        }
+        for text in
+            ["", "P", "PT", "P1M", "P1Y", "PT0S", "PT0.5S", "PT1.5S", "-PT1H", "P-1D", "PT1H ", "1 hour", "P99999999W"]
+        {
+            assert_eq!(parse_span(text), None, "{text:?}");
+        }
+        assert_eq!(parse("now-PT1H", NOW), Some(NOW.plus_micros(-3_600_000_000)));
+    }
+
+    #[test]
+    fn times_are_written_in_the_form_asked_for() {
+        let text = |micros, form| serde_json::to_string(&When(Timestamp::from_micros(micros), form)).expect("JSON");
+        for (micros, epoch, epoch_ms) in [
+            (1_700_000_000_000_000, "1700000000", "1700000000000"),
+            (1_700_000_000_250_999, "1700000000.250999", "1700000000250"),
+            (-1, "-1e-6", "-1"),
+            (0, "0", "0"),
+        ] {
+            assert_eq!(text(micros, TimeForm::Epoch), epoch);
+            assert_eq!(text(micros, TimeForm::EpochMs), epoch_ms);
+        }
+        assert_eq!(text(0, TimeForm::Rfc3339), "\"1970-01-01T00:00:00Z\"");
     }
 }

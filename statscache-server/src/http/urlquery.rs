@@ -31,6 +31,32 @@ fn decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Names and values as a query string.
+pub(crate) fn encode<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> String {
+    let mut query = String::new();
+    for (name, value) in pairs {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        encode_into(&mut query, name);
+        query.push('=');
+        encode_into(&mut query, value);
+    }
+    query
+}
+
+/// Every byte that means something, or may, as `%XX`.
+fn encode_into(query: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'*' | b':' | b',' | b'/' => {
+                query.push(char::from(byte));
+            }
+            other => query.push_str(&format!("%{other:02X}")),
+        }
+    }
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|digit| digit as u8)
 }
@@ -59,6 +85,15 @@ mod tests {
         ] {
             assert_eq!(decode(text).as_deref(), decoded, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_encoded_is_read_again() {
+        let pairs = [("where.topic", "a&b=c d+é%\"<>"), ("by", ""), ("", "x,y:*/~")];
+        let query = encode(pairs);
+        assert_eq!(query, "where.topic=a%26b%3Dc%20d%2B%C3%A9%25%22%3C%3E&by=&=x,y:*/~");
+        let read = parse(&query).expect("fine");
+        assert!(read.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(pairs));
     }
 
     #[test]

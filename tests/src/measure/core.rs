@@ -158,7 +158,13 @@ impl Core {
     pub(super) fn ask(&self, metric: usize, query: &Query, secs: i64) -> anyhow::Result<Answer> {
         let view = self.view();
         let now = Timestamp::from_secs(secs);
-        let from = query::From { chunks: &*view.chunks, coverage: &view.coverage, now, horizon: view.horizon.min(now) };
+        let from = query::From {
+            chunks: &*view.chunks,
+            coverage: &view.coverage,
+            now,
+            horizon: view.horizon.min(now),
+            cells_max: u64::MAX,
+        };
         Ok(query::run(metric_of(&view, metric)?, query, from)?)
     }
 }

@@ -27,7 +27,13 @@ fn total(view: &View) -> Result<i64, QueryError> {
         by: Some(Vec::new()),
         ..Query::default()
     };
-    let from = From { chunks: &*view.chunks, coverage: &view.coverage, now: view.as_of, horizon: view.as_of };
+    let from = From {
+        chunks: &*view.chunks,
+        coverage: &view.coverage,
+        now: view.as_of,
+        horizon: view.as_of,
+        cells_max: crate::limits::QUERY_CELLS_MAX,
+    };
     let answer = query::run(&view.instances["main"].metrics[0], &query, from)?;
     Ok(answer.rows.iter().map(|row| if let RowValue::Number(n) = row.value { n >> 30 } else { -1 }).sum())
 }

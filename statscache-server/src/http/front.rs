@@ -1,0 +1,80 @@
+//! Before all routes: what was answered from this view already is sent at once.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use arc_swap::ArcSwap;
+use axum::{Router, extract::Request, response::Response, routing::future::RouteFuture};
+use statscache_core::view::View;
+use tower_service::Service;
+
+use super::answers::{Answers, Variant, ViewId, is_read};
+
+/// The routes, and the answers that need none.
+#[derive(Clone)]
+pub(super) struct Front {
+    hot: Arc<Hot>,
+    routes: Router,
+}
+
+struct Hot {
+    view: Arc<ArcSwap<View>>,
+    answers: Arc<Answers>,
+}
+
+impl Front {
+    pub(super) fn new(view: Arc<ArcSwap<View>>, answers: Arc<Answers>, routes: Router) -> Self {
+        Self { hot: Arc::new(Hot { view, answers }), routes }
+    }
+}
+
+impl Hot {
+    /// The answer, if it is there. What is wrong with the request, the routes say.
+    fn find(&self, request: &Request) -> Option<Response> {
+        if !is_read(request.method()) || !request.uri().path().starts_with("/plugins/") {
+            return None;
+        }
+        let target = request.uri().path_and_query()?.as_str();
+        let variant = Variant::of(request.headers()).ok()?;
+        let view = ViewId::of(&self.view.load());
+        Some(self.answers.kept(target, variant, view)?.respond(request.headers()))
+    }
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        match self.hot.find(&request) {
+            Some(response) => Answering::Found(Some(response)),
+            None => Answering::Routed(Box::pin(self.routes.call(request))),
+        }
+    }
+}
+
+/// A response, or what will become one.
+pub(super) enum Answering {
+    Found(Option<Response>),
+    Routed(Pin<Box<RouteFuture<Infallible>>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Found(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Self::Routed(routed) => routed.as_mut().poll(cx),
+        }
+    }
+}
