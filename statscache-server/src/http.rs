@@ -27,7 +27,6 @@ use arc_swap::ArcSwap;
 use axum::{
     Json, Router, ServiceExt,
     http::Uri,
-    middleware,
     routing::{get, post},
 };
 use schemars::JsonSchema;
@@ -157,8 +156,6 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn(common::layer))
         .with_state(state)
         .merge(history)
 }
@@ -204,8 +201,4 @@ async fn index() -> Json<Index> {
 
 async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!("there is nothing at {}; see / for what there is", uri.path()))
-}
-
-async fn method_not_allowed() -> Problem {
-    Problem::method_not_allowed()
 }

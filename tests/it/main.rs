@@ -1,5 +1,7 @@
 //! End to end: real sockets, real shared libraries, real processes. Each line below says what its module holds true.
 
+/// Answers as dashboards get them: forms, freshness, caching, many at once.
+mod answers;
 /// What was missed is fetched, counts once, and is said to be missing until it is there.
 mod backfill;
 /// The command line: every subcommand, what it prints, and how it refuses.

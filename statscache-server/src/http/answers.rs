@@ -262,3 +262,144 @@ impl Answers {
 pub(super) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    fn view(version: u64) -> ViewId {
+        ViewId { version, as_of: Timestamp::from_secs(7) }
+    }
+
+    fn draft(version: u64, text: &str) -> Draft {
+        Draft { view: view(version), body: text.as_bytes().to_vec(), fingerprint: 0, headers: HeaderMap::new() }
+    }
+
+    const JSON: Variant = Variant { format: Format::Json, encoding: Encoding::Identity };
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thousand_that_ask_at_once_make_one_answer() {
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Arc::new(Queries::new()));
+        let made = Arc::new(AtomicUsize::new(0));
+        // Nobody gets it before all have asked.
+        let asked = Arc::new(tokio::sync::Barrier::new(1000));
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let readers: Vec<_> = (0..1000)
+            .map(|_| {
+                let (answers, queries, made) = (answers.clone(), queries.clone(), made.clone());
+                let (asked, gate) = (asked.clone(), gate.clone());
+                tokio::spawn(async move {
+                    let make = move || {
+                        made.fetch_add(1, Relaxed);
+                        let _ = gate.lock().expect("the gate").recv();
+                        Ok(draft(1, "answer"))
+                    };
+                    let asking = answers.get(&queries, ("/a", JSON, view(1)), make);
+                    let (_, answer) = tokio::join!(asked.wait(), asking);
+                    answer.expect("an answer").body.clone()
+                })
+            })
+            .collect();
+        open.send(()).expect("somebody makes it");
+        for reader in readers {
+            assert_eq!(reader.await.expect("a reader"), "answer");
+        }
+        assert_eq!(made.load(Relaxed), 1);
+        assert_eq!((answers.figures().made, answers.figures().found), (1, 999));
+    }
+
+    #[tokio::test]
+    async fn who_left_does_not_stop_what_others_wait_for() {
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let make = move || {
+            let _ = begun.send(());
+            let _ = gate.recv();
+            Ok(draft(1, "first"))
+        };
+        {
+            let asking = answers.get(&queries, ("/a", JSON, view(1)), make);
+            tokio::select! {
+                _ = asking => panic!("nobody has opened the gate"),
+                _ = begins => {}
+            }
+        }
+        let second = answers.get(&queries, ("/a", JSON, view(1)), || Ok(draft(1, "second")));
+        let mut second = std::pin::pin!(second);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut cx).is_pending(), "it waits for the first");
+        open.send(()).expect("it is being made still");
+        assert_eq!(second.await.expect("an answer").body, "first");
+    }
+
+    #[tokio::test]
+    async fn every_view_and_every_form_has_its_own() {
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
+        let long = "long ".repeat(1000);
+        let gzip = Variant { encoding: Encoding::Gzip, ..JSON };
+        let mut tags = Vec::new();
+        for (target, variant, version) in [
+            ("/a", JSON, 1),
+            ("/b", JSON, 1),
+            ("/a", gzip, 1),
+            ("/a", JSON, 2),
+            ("/a", Variant { format: Format::Csv, ..JSON }, 2),
+        ] {
+            let text = long.clone();
+            let make = move || Ok(draft(version, &text));
+            let answer = answers.get(&queries, (target, variant, view(version)), make).await.expect("an answer");
+            tags.push(answer.headers[header::ETAG].clone());
+            assert_eq!(answer.headers.contains_key(header::CONTENT_ENCODING), variant == gzip);
+            assert_eq!(answer.body.len() < long.len(), variant == gzip);
+            assert!(answers.kept(target, variant, view(version)).is_some());
+            assert!(answers.kept(target, variant, view(version + 1)).is_none());
+        }
+        let count = tags.len();
+        tags.sort();
+        tags.dedup();
+        assert_eq!(tags.len(), count, "{tags:?}");
+        assert!(answers.kept("/a", gzip, view(1)).is_some() && answers.kept("/a", JSON, view(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_may_be_and_problems_are_not() {
+        let (answers, queries) = (Arc::new(Answers::new(100_000)), Queries::new());
+        for n in 0..200 {
+            let target = format!("/{n}");
+            let make = || Ok(draft(1, &"x".repeat(5000)));
+            answers.get(&queries, (&target, JSON, view(1)), make).await.expect("an answer");
+        }
+        assert!(answers.figures().bytes <= 100_000, "{:?}", answers.figures());
+        let problem = answers.get(&queries, ("/p", JSON, view(1)), || Err(Problem::busy())).await;
+        assert!(problem.is_err());
+        let better = answers.get(&queries, ("/p", JSON, view(1)), || Ok(draft(1, "fine"))).await;
+        assert_eq!(better.expect("an answer").body, "fine");
+        assert!(answers.under_way.lock().expect("the map").len() <= 257);
+    }
+
+    #[test]
+    fn a_tag_is_known_in_any_list() {
+        let tag = HeaderValue::from_static("\"1-2\"");
+        for (sent, known) in [
+            (&["\"1-2\""][..], true),
+            (&["W/\"1-2\""], true),
+            (&["\"0\", \"1-2\""], true),
+            (&["\"0\"", "\"1-2\""], true),
+            (&["*"], true),
+            (&["\"1-3\""], false),
+            (&["1-2"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            sent.iter().for_each(|value| drop(headers.append(header::IF_NONE_MATCH, HeaderValue::from_static(value))));
+            assert_eq!(is_known(&headers, &tag), known, "{sent:?}");
+        }
+    }
+}

@@ -4,7 +4,6 @@ use axum::{
     body::{self, Body, HttpBody},
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
@@ -33,11 +32,21 @@ pub(super) fn set_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// The layer around all routes.
-pub(super) async fn layer(request: Request, next: Next) -> Response {
-    let is_options = request.method() == Method::OPTIONS;
-    let encoding = Encoding::of(request.headers());
-    let mut response = next.run(request).await;
+/// What a response must be told of its request.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    is_options: bool,
+    encoding: Encoding,
+}
+
+impl Asked {
+    pub(super) fn of(request: &Request) -> Self {
+        Self { is_options: request.method() == Method::OPTIONS, encoding: Encoding::of(request.headers()) }
+    }
+}
+
+/// Makes of what a route says what a client gets.
+pub(super) async fn finish(Asked { is_options, encoding }: Asked, mut response: Response) -> Response {
     // Of all errors only this one is the framework's own, in its own words.
     let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
     if response.status() == StatusCode::BAD_REQUEST
@@ -46,8 +55,9 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
     {
         response = Problem::unreadable().into_response();
     }
-    if is_options && response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        response = options(response.headers());
+    // The framework names the methods in `Allow`, and nothing else.
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::CONTENT_TYPE) {
+        response = if is_options { options(response.headers()) } else { refused(response.headers()) };
     }
     let mut response = packed(response, encoding).await;
     let headers = response.headers_mut();
@@ -58,6 +68,12 @@ pub(super) async fn layer(request: Request, next: Next) -> Response {
 
 fn is_text(kind: &HeaderValue) -> bool {
     kind.as_bytes().starts_with(b"text/plain")
+}
+
+fn refused(refusal: &HeaderMap) -> Response {
+    let mut response = Problem::method_not_allowed().into_response();
+    response.headers_mut().extend(refusal.get(header::ALLOW).map(|allow| (header::ALLOW, allow.clone())));
+    response
 }
 
 /// What can be done with a path, from the refusal to do something else; and what pages of other origins may send.

@@ -162,3 +162,65 @@ impl Table {
         self.text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn accept_chooses_the_format() {
+        for (accept, format) in [
+            (None, Some(Format::Json)),
+            (Some("*/*"), Some(Format::Json)),
+            (Some("application/json"), Some(Format::Json)),
+            (Some("text/csv"), Some(Format::Csv)),
+            (Some("application/x-ndjson"), Some(Format::Ndjson)),
+            (Some("application/ndjson;q=0.9, text/csv;q=0.1"), Some(Format::Ndjson)),
+            (Some("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"), Some(Format::Json)),
+            (Some("text/html"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(accept.map(|accept| (header::ACCEPT, HeaderValue::from_static(accept))));
+            assert_eq!(Format::of(&headers).ok(), format, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be_and_no_formulas() {
+        let mut table = Table::default();
+        for json in [
+            "null",
+            "12",
+            "-5",
+            "1e999",
+            "123456789012345678901234567890",
+            "true",
+            r#""plain""#,
+            r#""a,b""#,
+            r#""say \"hi\"""#,
+            r#""two\nlines""#,
+            r#""=1+1""#,
+            r#""-x""#,
+            r#""+x""#,
+            r#""@x""#,
+            r#""\tx""#,
+            r#""""#,
+            r#"{"a":[1,"b"]}"#,
+            "[1]",
+        ] {
+            let value: &RawValue = serde_json::from_str(json).expect(json);
+            table.cell(Some(value));
+        }
+        table.cell(None);
+        table.end();
+        table.text("é");
+        table.end();
+        assert_eq!(
+            table.into_text(),
+            ",12,-5,1e999,123456789012345678901234567890,true,plain,\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\",'=1+1,'-x,'+x,'@x,\
+             '\tx,,\"{\"\"a\"\":[1,\"\"b\"\"]}\",[1],\r\né\r\n"
+        );
+    }
+}

@@ -1,4 +1,5 @@
-//! Before all routes: what was answered from this view already is sent at once.
+//! Around all routes: what was answered from this view already is sent at once, and every answer is finished alike. It
+//! is no layer of the router, because that names the methods in `Allow` only behind its layers.
 
 use std::{
     convert::Infallible,
@@ -8,11 +9,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use axum::{Router, extract::Request, response::Response, routing::future::RouteFuture};
+use axum::{Router, extract::Request, response::Response};
 use statscache_core::view::View;
 use tower_service::Service;
 
-use super::answers::{Answers, Variant, ViewId, is_read};
+use super::{
+    answers::{Answers, Variant, ViewId, is_read},
+    common::{self, Asked},
+};
 
 /// The routes, and the answers that need none.
 #[derive(Clone)]
@@ -57,7 +61,13 @@ impl Service<Request> for Front {
     fn call(&mut self, request: Request) -> Answering {
         match self.hot.find(&request) {
             Some(response) => Answering::Found(Some(response)),
-            None => Answering::Routed(Box::pin(self.routes.call(request))),
+            None => {
+                let (asked, routed) = (Asked::of(&request), self.routes.call(request));
+                Answering::Routed(Box::pin(async move {
+                    let Ok(response) = routed.await;
+                    common::finish(asked, response).await
+                }))
+            }
         }
     }
 }
@@ -65,7 +75,7 @@ impl Service<Request> for Front {
 /// A response, or what will become one.
 pub(super) enum Answering {
     Found(Option<Response>),
-    Routed(Pin<Box<RouteFuture<Infallible>>>),
+    Routed(Pin<Box<dyn Future<Output = Response> + Send>>),
 }
 
 impl Future for Answering {
@@ -74,7 +84,7 @@ impl Future for Answering {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::Found(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
-            Self::Routed(routed) => routed.as_mut().poll(cx),
+            Self::Routed(routed) => routed.as_mut().poll(cx).map(Ok),
         }
     }
 }

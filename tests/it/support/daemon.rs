@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request, body::Bytes, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -237,6 +237,12 @@ impl TestDaemon {
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error:#}"))
     }
 
+    /// The answer to a body in JSON.
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        let answer = send(self.address(), Method::POST, path, &[("content-type", "application/json")], body);
+        answer.unwrap_or_else(|error| panic!("POST {path}: {error:#}"))
+    }
+
     /// The answer to a question that works.
     pub fn json(&self, path: &str) -> Value {
         let answer = self.get(path);
@@ -363,7 +369,9 @@ fn served_at(line: &str) -> Option<SocketAddr> {
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
+    /// As text, as far as it is text.
     pub body: String,
+    pub bytes: Bytes,
 }
 
 impl Answer {
@@ -378,6 +386,17 @@ impl Answer {
 
 /// One request on a connection of its own.
 pub fn fetch(address: SocketAddr, method: Method, path: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    send(address, method, path, headers, "")
+}
+
+/// As [`fetch`], with a body.
+pub fn send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> anyhow::Result<Answer> {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let runtime = RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a thread")
@@ -391,11 +410,12 @@ pub fn fetch(address: SocketAddr, method: Method, path: &str, headers: &[(&str, 
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let response = client.send_request(request.body(Empty::<Bytes>::new())?).await?;
+            let response = client.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
             let (parts, body) = response.into_parts();
-            let body = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
+            let bytes = body.collect().await?.to_bytes();
+            let body = String::from_utf8_lossy(&bytes).into_owned();
             connection.abort();
-            anyhow::Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body })
+            anyhow::Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body, bytes })
         };
         tokio::time::timeout(SOON, exchange).await?
     })
