@@ -2,12 +2,15 @@
 
 mod call;
 mod catch_up;
+mod ceiling;
 mod churn;
+mod client;
 mod columns;
 mod commit;
 mod core;
 mod counting;
 mod dedupe;
+mod hot_query;
 mod ingest;
 mod journal_cost;
 mod kill;
@@ -15,10 +18,12 @@ mod memory;
 mod power_cut;
 mod process;
 mod query;
+mod query_under_load;
 mod reopen;
 mod restart;
 mod series;
 mod stream;
+mod wrk;
 
 use std::process::ExitCode;
 
@@ -43,7 +48,7 @@ struct Figure {
     bar: f64,
 }
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 17] = [
     Case {
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
@@ -98,6 +103,16 @@ const CASES: [Case; 15] = [
         about: "CPU per message with journal and dedupe, divided by the same without",
         run: journal_cost::run,
     },
+    Case {
+        name: "hot-query",
+        about: "answers of a CPU second: nginx's rate with the same bytes in a file, divided by the daemon's",
+        run: hot_query::run,
+    },
+    Case {
+        name: "query-under-load",
+        about: "p99 of answers while 20,000 messages a second come in, divided by that of a quiet bus",
+        run: query_under_load::run,
+    },
     Case { name: "dedupe-memory", about: "memory of a million identities, and CPU of each", run: dedupe::run },
 ];
 
@@ -111,6 +126,8 @@ pub fn main(args: &[String], bundled: &[BundledPlugin]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["publisher", messages] => stream::publish(messages),
+        ["paced-publisher"] => stream::publish_paced(),
+        ["bare-axum", head, body] => ceiling::serve_bare(head, body),
         ["folder", messages, rounds] => journal_cost::fold(messages, rounds, bundled),
         ["receiver", endpoint, messages] => ingest::receive(endpoint, messages, bundled),
         ["series-holder", series] => series::hold(series),

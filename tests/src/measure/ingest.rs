@@ -45,9 +45,7 @@ fn daemon_micros(messages: u64) -> anyhow::Result<f64> {
     let mut publisher = Role::start(&["publisher", &messages.to_string()])?;
     let endpoint = format!("tcp://127.0.0.1:{}", publisher.line()?);
     let daemon = Daemon::start(&endpoint)?;
-    daemon.wait("all messages are in the answers", |metrics| {
-        metrics.get("statscache_plugin_processed_total{plugin=\"volume\"}") == Some(&(messages as f64))
-    })?;
+    daemon.wait_processed(messages)?;
     Ok(daemon.role.cpu_secs()? * 1e6 / messages as f64)
 }
 

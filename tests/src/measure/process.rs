@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -17,21 +17,42 @@ pub(super) struct Role {
     child: Child,
     out: BufReader<ChildStdout>,
     /// Closing it tells a role to end.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
+
+/// Where the server of a comparison runs, alone.
+pub(super) const SERVER_CORE: &str = "0";
+/// Where its clients run.
+pub(super) const CLIENT_CORE: &str = "1";
 
 impl Role {
     /// Starts this program with these arguments.
     pub(super) fn start(args: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .args(args)
+        Self::spawn(Command::new(std::env::current_exe()?).args(args))
+    }
+
+    /// The same on one core: it sees a machine of one core, and takes as many workers as it takes there.
+    pub(super) fn start_on(core: &str, args: &[&str]) -> anyhow::Result<Self> {
+        Self::spawn(on_core(core).arg(std::env::current_exe()?).args(args))
+    }
+
+    /// Starts another program.
+    pub(super) fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {args:?}"))?;
+            .with_context(|| format!("cannot start {command:?}; is it installed?"))?;
         let out = BufReader::new(child.stdout.take().context("stdout is a pipe")?);
         let stdin = child.stdin.take();
-        Ok(Self { child, out, _stdin: stdin })
+        Ok(Self { child, out, stdin })
+    }
+
+    /// Writes a line to its standard input.
+    pub(super) fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        let stdin = self.stdin.as_mut().context("stdin is a pipe")?;
+        writeln!(stdin, "{line}")?;
+        Ok(stdin.flush()?)
     }
 
     /// The next line that it prints.
@@ -60,6 +81,18 @@ impl Drop for Role {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A command that runs what follows on one core only, as the same process.
+pub(super) fn on_core(core: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]);
+    command
+}
+
+/// A port where nobody is now.
+pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// CPU seconds of a process, in the kernel's ticks of 10 ms.
@@ -124,13 +157,24 @@ impl Daemon {
 
     /// The same, on what is in the directory, and with more text behind its configuration.
     pub(super) fn start_in(dir: tempfile::TempDir, endpoint: &str, more: &str) -> anyhow::Result<Self> {
-        let http: SocketAddr = {
-            let free = std::net::TcpListener::bind("127.0.0.1:0")?;
-            free.local_addr()?
-        };
+        Self::start_by(Role::start, dir, endpoint, more)
+    }
+
+    /// Starts one on a core that is its own.
+    pub(super) fn start_on(core: &str, endpoint: &str) -> anyhow::Result<Self> {
+        Self::start_by(|args| Role::start_on(core, args), tempfile::tempdir()?, endpoint, "")
+    }
+
+    fn start_by(
+        start: impl FnOnce(&[&str]) -> anyhow::Result<Role>,
+        dir: tempfile::TempDir,
+        endpoint: &str,
+        more: &str,
+    ) -> anyhow::Result<Self> {
+        let http = free_address()?;
         let config = dir.path().join("statscache.toml");
         std::fs::write(&config, config_text(endpoint, http, dir.path()) + more)?;
-        let role = Role::start(&["statscache", "run", "--config", &config.display().to_string()])?;
+        let role = start(&["statscache", "run", "--config", &config.display().to_string()])?;
         let daemon = Self { role, http, dir };
         daemon.wait_looking("it serves", Duration::from_millis(2), |metrics| {
             metrics.contains_key("statscache_commits_total")
@@ -155,6 +199,18 @@ impl Daemon {
         Ok(dir)
     }
 
+    /// Where it serves.
+    pub(super) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Waits until so many messages are in the answers of `volume`.
+    pub(super) fn wait_processed(&self, messages: u64) -> anyhow::Result<()> {
+        self.wait("all messages are in the answers", |metrics| {
+            metrics.get("statscache_plugin_processed_total{plugin=\"volume\"}") == Some(&(messages as f64))
+        })
+    }
+
     /// Waits until its figures are as they should be.
     pub(super) fn wait(&self, what: &str, done: impl Fn(&Metrics) -> bool) -> anyhow::Result<()> {
         self.wait_looking(what, Duration::from_millis(50), done)
@@ -172,7 +228,7 @@ impl Daemon {
     }
 
     fn metrics(&self) -> anyhow::Result<Metrics> {
-        use std::io::{Read, Write};
+        use std::io::Read;
         let mut stream = std::net::TcpStream::connect(self.http)?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: measure\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();

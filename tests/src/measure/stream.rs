@@ -2,8 +2,10 @@
 //! on 30 topics, encoded for the wire beforehand, so that sending costs one write.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, Read, Write},
     net::{TcpListener, TcpStream},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, ensure};
@@ -13,16 +15,19 @@ const DISTINCT: u64 = 50_000;
 /// Digits in `msg_id` that are counted up from pass to pass.
 const ID_DIGITS: usize = 12;
 const WRITE_BYTES: usize = 1 << 20;
+/// How often a paced publisher sends what is due.
+const PACE: Duration = Duration::from_millis(2);
+/// When the first of the messages happened; a hundred of them in each second.
+pub(super) const FIRST_SECS: u64 = 1_700_000_000;
+/// When the last of them did, and a little later.
+pub(super) const END_SECS: u64 = FIRST_SECS + DISTINCT / 100;
 
 /// Binds a port, prints it, and sends so many messages to whoever subscribes. A PUB socket as far
 /// as a subscriber can tell (ZMTP 3.0, NULL), but one that waits instead of dropping.
 pub(super) fn publish(messages: &str) -> anyhow::Result<()> {
     let messages: u64 = messages.parse().context("number of messages")?;
     let mut stream = Stream::encode();
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    println!("{}", listener.local_addr()?.port());
-    let (mut peer, _) = listener.accept()?;
-    greet(&mut peer)?;
+    let mut peer = subscriber()?;
     let mut sent = 0;
     while sent < messages {
         stream.stamp(sent);
@@ -37,6 +42,36 @@ pub(super) fn publish(messages: &str) -> anyhow::Result<()> {
     let mut end = [0];
     let _ = std::io::stdin().read(&mut end);
     Ok(())
+}
+
+/// Binds a port, prints it, and sends what it is told to: of each line of standard input, `RATE MESSAGES`, so many
+/// at so many a second. Prints a line when they are sent.
+pub(super) fn publish_paced() -> anyhow::Result<()> {
+    let mut stream = Stream::encode();
+    let mut peer = subscriber()?;
+    let mut sent = 0;
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (rate, messages) = line.split_once(' ').context("RATE MESSAGES")?;
+        let rate: f64 = rate.parse()?;
+        let (start, first, end) = (Instant::now(), sent, sent + messages.parse::<u64>()?);
+        while sent < end {
+            let due = first + (start.elapsed().as_secs_f64() * rate) as u64 + 1;
+            sent = stream.send(&mut peer, sent, due.min(end))?;
+            thread::sleep(PACE);
+        }
+        println!("sent");
+    }
+    Ok(())
+}
+
+/// Prints the port of a socket, and waits for the one who subscribes there.
+fn subscriber() -> anyhow::Result<TcpStream> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("{}", listener.local_addr()?.port());
+    let (mut peer, _) = listener.accept()?;
+    greet(&mut peer)?;
+    Ok(peer)
 }
 
 /// <https://rfc.zeromq.org/spec/23/>: greeting, READY, then the peer's READY and subscription.
@@ -90,10 +125,26 @@ impl Stream {
     }
 
     fn bytes_of(&self, messages: u64) -> &[u8] {
+        &self.bytes[..self.end_of(messages)]
+    }
+
+    /// Where the first so many messages end.
+    fn end_of(&self, messages: u64) -> usize {
         match messages {
-            0 => &[],
-            n => &self.bytes[..self.marks[n as usize - 1].0],
+            0 => 0,
+            n => self.marks[n as usize - 1].0,
         }
+    }
+
+    /// Sends the messages of these numbers, to the end of a pass at most; says how far it came.
+    fn send(&mut self, peer: &mut TcpStream, from: u64, to: u64) -> anyhow::Result<u64> {
+        let pass = from - from % DISTINCT;
+        if from == pass {
+            self.stamp(pass);
+        }
+        let to = to.min(pass + DISTINCT);
+        peer.write_all(&self.bytes[self.end_of(from - pass)..self.end_of(to - pass)])?;
+        Ok(to)
     }
 }
 
@@ -126,7 +177,7 @@ fn body(topic: &str, number: u64) -> String {
     let envelope = json!({
         "username": "apache",
         "i": number,
-        "timestamp": 1_700_000_000 + number / 100,
+        "timestamp": FIRST_SECS + number / 100,
         "msg_id": format!("2023-{number:08x}-0000-4000-8000-{number:012}"),
         "crypto": "x509",
         "topic": topic,
