@@ -5,6 +5,7 @@ mod catch_up;
 mod ceiling;
 mod churn;
 mod client;
+mod cold_query;
 mod columns;
 mod commit;
 mod core;
@@ -17,6 +18,7 @@ mod kill;
 mod memory;
 mod power_cut;
 mod process;
+mod push;
 mod query;
 mod query_under_load;
 mod reopen;
@@ -48,7 +50,7 @@ struct Figure {
     bar: f64,
 }
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 19] = [
     Case {
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
@@ -113,6 +115,16 @@ const CASES: [Case; 17] = [
         about: "p99 of answers while 20,000 messages a second come in, divided by that of a quiet bus",
         run: query_under_load::run,
     },
+    Case {
+        name: "cold-query",
+        about: "CPU and time of answers over HTTP that nobody asked for before, from a year of hours",
+        run: cold_query::run,
+    },
+    Case {
+        name: "push",
+        about: "memory of each of a thousand readers of server-sent events, and how long after a commit they know",
+        run: push::run,
+    },
     Case { name: "dedupe-memory", about: "memory of a million identities, and CPU of each", run: dedupe::run },
 ];
 
@@ -126,6 +138,7 @@ pub fn main(args: &[String], bundled: &[BundledPlugin]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ["publisher", messages] => stream::publish(messages),
+        ["year-publisher", hours] => cold_query::publish(hours),
         ["paced-publisher"] => stream::publish_paced(),
         ["bare-axum", head, body] => ceiling::serve_bare(head, body),
         ["folder", messages, rounds] => journal_cost::fold(messages, rounds, bundled),

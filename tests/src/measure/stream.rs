@@ -66,7 +66,7 @@ pub(super) fn publish_paced() -> anyhow::Result<()> {
 }
 
 /// Prints the port of a socket, and waits for the one who subscribes there.
-fn subscriber() -> anyhow::Result<TcpStream> {
+pub(super) fn subscriber() -> anyhow::Result<TcpStream> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?.port());
     let (mut peer, _) = listener.accept()?;
@@ -152,7 +152,8 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-fn frame(out: &mut Vec<u8>, bytes: &[u8], more: bool) {
+/// Adds a frame as it is on the wire; `more`: of the same message follow more.
+pub(super) fn frame(out: &mut Vec<u8>, bytes: &[u8], more: bool) {
     let flag = u8::from(more);
     match u8::try_from(bytes.len()) {
         Ok(len) => out.extend([flag, len]),
