@@ -71,7 +71,7 @@ fn questions() -> [Asked; 3] {
             filters: |number| vec![Filter { dimension: 0, patterns: vec![topic(number % SERIES)] }],
             by: None,
             step: Resolution::HOUR,
-            bar_micros: 2.0,
+            bar_micros: 1.0,
         },
         Asked {
             what: "100 series, all hours, added up, a row",
@@ -79,7 +79,7 @@ fn questions() -> [Asked; 3] {
             filters: |_| Vec::new(),
             by: Some(Vec::new()),
             step: Resolution::HOUR,
-            bar_micros: 3.0,
+            bar_micros: 2.0,
         },
         Asked {
             what: "100 series, all days, a row",
@@ -87,7 +87,7 @@ fn questions() -> [Asked; 3] {
             filters: |_| Vec::new(),
             by: None,
             step: Resolution::DAY,
-            bar_micros: 2.0,
+            bar_micros: 1.0,
         },
     ]
 }

@@ -122,7 +122,8 @@ async fn read(address: SocketAddr, receipts: &mpsc::UnboundedSender<anyhow::Resu
         let read = stream.read_buf(&mut text).await?;
         let so_far = String::from_utf8_lossy(&text);
         ensure!(read > 0, "the stream ended: {so_far}");
-        ensure!(so_far.len() < 12 || so_far.contains("\nevent: ") || so_far.starts_with("HTTP/1.1 200"), "{so_far}");
+        let is_refused = ["HTTP/1.1 4", "HTTP/1.1 5"].iter().any(|refusal| so_far.starts_with(refusal));
+        ensure!(!is_refused, "{so_far}");
         // Behind the blank line that ends an event there may be the end of a chunk.
         if so_far.trim_end_matches("\r\n").ends_with("\n\n") && so_far.contains("\ndata:") {
             let _ = receipts.send(receipt(&so_far));
