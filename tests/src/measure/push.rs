@@ -24,6 +24,8 @@ const BAR_KIB: f64 = 48.0;
 /// From the first reader's receipt to the last one's; this process, which reads them all, is part of it.
 const BAR_SPREAD_MS: f64 = 100.0;
 const MESSAGES: u64 = 50_000;
+/// Streams may take only a part of the connections.
+const MANY_CONNECTIONS: &str = "[limits]\nconnections = 4096\n";
 /// Longer than a commit takes under any load.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,7 +41,8 @@ pub(super) fn run(quick: bool) -> anyhow::Result<Vec<Figure>> {
     let (readers, rounds) = (1000, if quick { 5 } else { 20 });
     println!("{readers} readers of one answer, {rounds} rounds of one message each");
     let mut publisher = Role::start(&["paced-publisher"])?;
-    let daemon = Daemon::start(&format!("tcp://127.0.0.1:{}", publisher.line()?))?;
+    let endpoint = format!("tcp://127.0.0.1:{}", publisher.line()?);
+    let daemon = Daemon::start_in(tempfile::tempdir()?, &endpoint, MANY_CONNECTIONS)?;
     publisher.tell(&format!("50000 {MESSAGES}"))?;
     publisher.line()?;
     daemon.wait_processed(MESSAGES)?;
@@ -57,6 +60,7 @@ async fn measure(daemon: &Daemon, publisher: &mut Role, readers: usize, rounds: 
         spawn(daemon.http(), &sender);
     }
     all(&mut receipts, readers - 1).await.context("the first events")?;
+    let opened = daemon.role.resident_mib()?;
     let (mut spreads, mut lates, mut cpu) = (Vec::new(), Vec::new(), 0.0);
     for round in 1..=rounds {
         let cpu_before = daemon.role.cpu_secs()?;
@@ -74,7 +78,9 @@ async fn measure(daemon: &Daemon, publisher: &mut Role, readers: usize, rounds: 
         lates.push(last.since_view_ms);
         publisher.line()?;
     }
-    let kib = (daemon.role.resident_mib()? - before) * 1024.0 / (readers - 1) as f64;
+    let kib = |mib: f64| (mib - before) * 1024.0 / (readers - 1) as f64;
+    let (at_first, at_last) = (kib(opened), kib(daemon.role.resident_mib()?));
+    println!("memory of a reader: {at_first:.1} KiB with its first event, {at_last:.1} KiB at the end");
     let events = (rounds * readers) as f64;
     println!("CPU of the daemon for each event, its commits included: {:.1} us", cpu * 1e6 / events);
     println!(
@@ -82,7 +88,7 @@ async fn measure(daemon: &Daemon, publisher: &mut Role, readers: usize, rounds: 
         median(&mut lates)
     );
     Ok(vec![
-        Figure { what: "memory of a reader", value: kib, unit: " KiB", bar: BAR_KIB },
+        Figure { what: "memory of a reader", value: at_last, unit: " KiB", bar: BAR_KIB },
         Figure { what: "from first to last reader", value: median(&mut spreads), unit: " ms", bar: BAR_SPREAD_MS },
     ])
 }
