@@ -112,13 +112,14 @@ impl Rendered {
 
 /// Whether the client has what has this tag: `If-None-Match`, compared weakly (RFC 9110, 13.1.2).
 pub(super) fn is_known(asked: &HeaderMap, tag: &HeaderValue) -> bool {
-    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
-    let mine = opaque(tag.as_bytes());
+    let mine = without_weakness(tag.as_bytes());
     let lists = asked.get_all(header::IF_NONE_MATCH).iter();
-    lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b',')).any(|one| {
-        let one = one.trim_ascii();
-        one == b"*" || opaque(one) == mine
-    })
+    let mut tags = lists.flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    tags.any(|one| one.trim_ascii() == b"*" || without_weakness(one.trim_ascii()) == mine)
+}
+
+fn without_weakness(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
