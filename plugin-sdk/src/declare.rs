@@ -3,6 +3,7 @@
 use crate::{
     descriptor::{Declaration, MetricDescriptor},
     error::PluginError,
+    legacy::Legacy,
     metric::{Kind, Tiers},
     time::{Resolution, ResolutionError},
     topic::TopicPattern,
@@ -49,6 +50,7 @@ pub struct Metric {
     description: String,
     tiers: Result<Tiers, crate::metric::TierError>,
     ttl: Option<Result<Resolution, ResolutionError>>,
+    legacy: Option<Legacy>,
 }
 
 impl Metric {
@@ -61,6 +63,7 @@ impl Metric {
             description: String::new(),
             tiers: Ok(Tiers::default()),
             ttl: None,
+            legacy: None,
         }
     }
 
@@ -99,6 +102,13 @@ impl Metric {
     #[must_use]
     pub fn expire_after(mut self, span: &str) -> Self {
         self.ttl = Some(span.parse());
+        self
+    }
+
+    /// What it stands for in the API of the original statscache; without it, it is not there.
+    #[must_use]
+    pub fn legacy(mut self, legacy: Legacy) -> Self {
+        self.legacy = Some(legacy);
         self
     }
 }
@@ -204,6 +214,7 @@ impl Declare {
             unit: metric.unit,
             description: metric.description,
             tiers,
+            legacy: metric.legacy,
         });
         self.declaration.metrics.len() as u32 - 1
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    legacy::Legacy,
     metric::{Kind, Tiers},
     topic::TopicPattern,
 };
@@ -55,6 +56,10 @@ pub struct MetricDescriptor {
     /// How its buckets are kept; without meaning for kinds that have none.
     #[serde(default)]
     pub tiers: Tiers,
+    /// What it stands for in the API of the original statscache. Words about it, as its description is:
+    /// its numbers are the same with other ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<Legacy>,
 }
 
 impl Declaration {
@@ -86,6 +91,26 @@ impl Declaration {
             }
             problems.extend(metric.problems());
         }
+        problems.extend(self.legacy_problems());
+        problems
+    }
+
+    /// What two metrics both claim in the API of the original statscache.
+    fn legacy_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (i, metric) in self.metrics.iter().enumerate() {
+            let Some(its) = &metric.legacy else { continue };
+            for (other, others) in self.metrics[..i].iter().filter_map(|other| Some((other, other.legacy.as_ref()?))) {
+                let others_idents = others.idents();
+                let is_taken = |ident: &str| others_idents.iter().any(|(other, _)| other == ident);
+                for (ident, _) in its.idents().iter().filter(|(ident, _)| is_taken(ident)) {
+                    problems.push(format!("`{}` and `{}` have the same old ident, `{ident}`", other.name, metric.name));
+                }
+                if its.layout.is_some() && others.layout.is_some() {
+                    problems.push(format!("`{}` and `{}` have a layout; a plugin has one", other.name, metric.name));
+                }
+            }
+        }
         problems
     }
 }
@@ -98,7 +123,7 @@ impl MetricDescriptor {
 
     fn problems(&self) -> Vec<String> {
         let name = &self.name;
-        let mut problems = Vec::new();
+        let mut problems = self.legacy.as_ref().map_or_else(Vec::new, |legacy| legacy.problems(self));
         if !is_name(name) {
             problems.push(format!("metric name `{name}` must be lower-case letters, digits and _, at most 64"));
         }

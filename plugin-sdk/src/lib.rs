@@ -84,6 +84,7 @@ mod export;
 mod fields;
 pub mod host;
 mod json;
+mod legacy;
 mod message;
 mod metric;
 mod plugin;
@@ -97,6 +98,7 @@ pub use declare::{Count, Declare, Dist, Distinct, Field, InternedLabel, Latest, 
 pub use descriptor::{Declaration, Manifest, MetricDescriptor};
 pub use error::PluginError;
 pub use json::Json;
+pub use legacy::Legacy;
 pub use message::Message;
 pub use metric::{Keep, Kind, Tier, TierError, Tiers};
 pub use plugin::Plugin;

@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use statscache_plugin_sdk::host::{Sink, create};
 use statscache_plugin_sdk::{
-    Count, Declaration, Declare, Field, InternedLabel, Keep, Kind, Latest, Message, Metric, Plugin, PluginError,
-    Timestamp, Updates,
+    Count, Declaration, Declare, Field, InternedLabel, Keep, Kind, Latest, Legacy, Message, Metric, Plugin,
+    PluginError, Timestamp, Updates,
 };
 
 use super::*;

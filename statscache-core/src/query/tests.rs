@@ -29,6 +29,7 @@ fn descriptor(kind: Kind, dimensions: &[&str], tiers: &str) -> MetricDescriptor 
         unit: String::new(),
         description: String::new(),
         tiers: tiers.parse().expect("tiers"),
+        legacy: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn descriptor(name: &str, kind: Kind, dimensions: &[&str]) -> MetricDescriptor {
         unit: String::new(),
         description: String::new(),
         tiers: Tiers::default(),
+        legacy: None,
     }
 }
 

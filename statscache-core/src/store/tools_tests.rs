@@ -35,6 +35,7 @@ fn record() -> NamespaceRecord {
         unit: String::new(),
         description: String::new(),
         tiers: tiers.parse().expect("tiers"),
+        legacy: None,
     };
     let metrics = vec![
         metric("messages", Kind::Count, "1s for 2h, 1m for 7d, 1h forever"),

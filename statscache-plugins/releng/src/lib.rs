@@ -10,9 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use statscache_plugin_sdk::{
-    Count, Declare, Field, Latest, Message, Metric, Plugin, PluginError, Updates, export_plugins,
+    Count, Declare, Field, Latest, Legacy, Message, Metric, Plugin, PluginError, Updates, export_plugins,
 };
 
+mod layout;
 #[cfg(test)]
 mod tests;
 
@@ -128,7 +129,13 @@ Messages on these topics that are not of the expected shape are passed over; the
             log: declare.latest(
                 Metric::new("log")
                     .by(["category", "constraint"])
-                    .describe("The newest entry of each kind of event: an object with name, status and links."),
+                    .describe("The newest entry of each kind of event: an object with name, status and links.")
+                    .legacy(
+                        Legacy::new("release-engineering-event-logs", "message")
+                            .column_of("constraint", "category_constraint")
+                            .json_text()
+                            .layout(layout::layout()),
+                    ),
             ),
             events: declare.count(
                 Metric::new("events")

@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value as Json, json};
 use statscache_plugin_sdk::{Timestamp, testing::Harness};
 
-use super::Releng;
+use super::{BRANCHES, OTHER_TOPICS, Releng, layout};
 
 const PREFIX: &str = "org.fedoraproject.prod";
 
@@ -337,4 +337,27 @@ fn shared() -> Option<PathBuf> {
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_layout_shows_categories_of_the_log() {
+    let layout = layout::layout();
+    let groups = layout["groups"].as_array().expect("groups");
+    let components: Vec<&Json> =
+        groups.iter().flat_map(|group| group["components"].as_array().expect("components")).collect();
+    let ids: BTreeSet<&str> = components.iter().map(|component| component["id"].as_str().expect("text")).collect();
+    assert_eq!(ids.len(), components.len(), "each once");
+    let names: BTreeSet<&str> = components.iter().map(|component| component["name"].as_str().expect("text")).collect();
+    assert_eq!(names.len(), components.len(), "no two with the same name");
+    for id in ids {
+        let (log, rest) = id.split_once('-').expect("a log and what of it");
+        let is_category = match log {
+            "compose" => rest.split_once('_').is_some_and(|(branch, _)| BRANCHES.contains(&branch)),
+            "updates" => OTHER_TOPICS.contains(&format!("bodhi.updates.{rest}.sync").as_str()),
+            "ami" => BRANCHES.contains(&rest),
+            "artifact" => rest.split_once('_').is_some_and(|(method, _)| ["appliance", "livecd"].contains(&method)),
+            _ => false,
+        };
+        assert!(is_category, "{id}");
+    }
 }

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use statscache_plugin_sdk::{
-    Count, Declare, Field, InternedLabel, Label, Latest, Message, Metric, Plugin, PluginError, Updates, export_plugins,
+    Count, Declare, Field, InternedLabel, Label, Latest, Legacy, Message, Metric, Plugin, PluginError, Updates,
+    export_plugins,
 };
 
 #[cfg(test)]
@@ -74,12 +75,26 @@ unless that is longer than `latest_body_bytes_max`.";
 
     fn declare(config: Config, declare: &mut Declare) -> Result<Self, PluginError> {
         Ok(Self {
-            messages: declare.count(Metric::new("messages").unit("messages").describe("All messages.")),
-            by_category: declare.count(
-                Metric::new("by_category").by(["category"]).unit("messages").describe("Messages of each category."),
+            messages: declare.count(
+                Metric::new("messages")
+                    .unit("messages")
+                    .describe("All messages.")
+                    .legacy(Legacy::new("volume", "volume").steps(["1s", "5s", "1m"])),
             ),
-            by_topic: declare
-                .count(Metric::new("by_topic").by(["topic"]).unit("messages").describe("Messages of each topic.")),
+            by_category: declare.count(
+                Metric::new("by_category")
+                    .by(["category"])
+                    .unit("messages")
+                    .describe("Messages of each category.")
+                    .legacy(Legacy::new("volume-by-category", "volume").steps(["1s", "15s", "1m", "1h", "1d"])),
+            ),
+            by_topic: declare.count(
+                Metric::new("by_topic")
+                    .by(["topic"])
+                    .unit("messages")
+                    .describe("Messages of each topic.")
+                    .legacy(Legacy::new("volume-by-topic", "volume").steps(["1s", "5s", "1m"])),
+            ),
             latest_by_topic: declare.latest(
                 Metric::new("latest_by_topic")
                     .by(["topic"])

@@ -184,6 +184,7 @@ pub(super) fn metric<const N: usize>(name: &str, kind: Kind, dimensions: [&str; 
         unit: String::new(),
         description: String::new(),
         tiers,
+        legacy: None,
     }
 }
 

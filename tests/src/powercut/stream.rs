@@ -127,6 +127,7 @@ pub(super) fn metrics() -> Vec<MetricDescriptor> {
         unit: String::new(),
         description: String::new(),
         tiers: tiers.clone(),
+        legacy: None,
     };
     vec![
         metric("hits", Kind::Count, &["place"]),

@@ -73,11 +73,13 @@ fn other_words_about_a_metric_are_no_other_metric() {
     let (_, mut declaration) = create::<Sampler>("null").expect("it starts");
     declaration.metrics[0].description = "better told".to_owned();
     declaration.metrics[0].unit = "things".to_owned();
+    declaration.metrics[0].legacy = Some(Legacy::new("sampled", "value").steps(["1m"]));
+    let declared = declaration.metrics[0].clone();
     for _ in 0..2 {
         let changed = spec("main", "1", declaration.clone(), Native(create::<Sampler>("null").expect("it starts").0));
         let view = world.start(vec![changed], at(0)).committer.view();
         check(&world, &view, "main", &some(0, 3), "nothing is counted anew");
-        assert_eq!(view.instances["main"].metrics[0].descriptor.unit, "things");
+        assert_eq!(view.instances["main"].metrics[0].descriptor, declared);
     }
 }
 
