@@ -23,6 +23,8 @@ use statscache_core::{
     store::{NamespaceRecord, NamespaceState},
 };
 
+use statscache_plugin_sdk::Legacy;
+
 use crate::{
     config::{Config, InstanceConfig},
     health::describe,
@@ -100,6 +102,7 @@ impl Host {
                 status,
             });
         }
+        tell_claims(&specs);
         let predecessors: Vec<InstanceSpec> = known
             .iter()
             .filter(|record| {
@@ -165,6 +168,25 @@ fn too_many_metrics(others: usize, its: usize, config: &Config) -> String {
         "it has {its} metrics, those before it {others}, and the most is {}; raise [limits] metrics, or disable another",
         config.limits.metrics_max
     )
+}
+
+/// Logs which instances go without an ident of the original API, because another has it. That is no reason to
+/// refuse one: all else of it works.
+fn tell_claims(specs: &[InstanceSpec]) {
+    let mut sorted: Vec<&InstanceSpec> = specs.iter().collect();
+    sorted.sort_by_key(|spec| &spec.id);
+    let mut owners: BTreeMap<String, &str> = BTreeMap::new();
+    for spec in sorted {
+        let claims = spec.declaration.metrics.iter().filter_map(|metric| metric.legacy.as_ref());
+        for (ident, _) in claims.flat_map(Legacy::idents) {
+            match owners.get(&ident) {
+                Some(owner) if *owner != spec.id => {
+                    tracing::warn!(id = spec.id, "/api/{ident} is `{owner}`: its id comes first");
+                }
+                _ => drop(owners.insert(ident, &spec.id)),
+            }
+        }
+    }
 }
 
 fn make(plugin: &LoadedPlugin, id: &str, config: &Value) -> Result<InstanceSpec, CallError> {

@@ -9,6 +9,7 @@ mod diff;
 mod encode;
 mod format;
 mod front;
+mod legacy;
 mod metric;
 mod negotiate;
 mod params;
@@ -149,6 +150,7 @@ pub fn router(state: AppState) -> Router {
         .route("/plugins/{id}/schema", get(plugins::schema))
         .route("/plugins/{id}/diff", get(diff::diff))
         .route("/plugins/{id}/{metric}", get(metric::values))
+        .merge(legacy::router())
         .nest("/admin", admin::router(state.clone()))
         .route("/query", post(batch::query))
         .route("/bus", get(status::bus))

@@ -14,6 +14,7 @@ use statscache_plugin_sdk::{Tiers, Timestamp};
 
 use super::{
     AppState, card,
+    legacy::{self, IdentDto},
     metric::{self, Watermark},
     problem::Problem,
     time::{self, TimeForm},
@@ -193,6 +194,9 @@ struct MetricDto {
     bytes: u64,
     /// Memory that it takes, bytes; what is read again and again is in the cache besides.
     memory: usize,
+    /// Where clients of the original statscache find it; not there if nowhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    legacy: Vec<IdentDto>,
     links: MetricLinks,
 }
 
@@ -276,8 +280,9 @@ fn dto((cards, card): (&Cards, &InstanceCard), view: &View, app: &AppState) -> P
         building: built.map(|built| BuildingDto::of(view, built, cards.is_held)),
         history: instance.and_then(|_| app.backfill.of(&card.id)),
         damaged: instance.is_some_and(|instance| instance.is_damaged()),
-        metrics: instance
-            .map_or_else(Vec::new, |it| it.metrics.iter().map(|m| metric_dto(&card.id, m, cards.series_max)).collect()),
+        metrics: instance.map_or_else(Vec::new, |it| {
+            it.metrics.iter().map(|m| metric_dto((view, &card.id), m, cards.series_max)).collect()
+        }),
         links: card.plugin.is_some().then(|| PluginLinks {
             this: format!("/plugins/{}", card.id),
             schema: format!("/plugins/{}/schema", card.id),
@@ -309,7 +314,7 @@ fn state_of(
     }
 }
 
-fn metric_dto(id: &str, metric: &MetricView, series_max: u32) -> MetricDto {
+fn metric_dto((view, id): (&View, &str), metric: &MetricView, series_max: u32) -> MetricDto {
     let descriptor = &metric.descriptor;
     let tiers = |tiers: &Tiers| tiers.as_slice().iter().map(ToString::to_string).collect();
     MetricDto {
@@ -323,6 +328,7 @@ fn metric_dto(id: &str, metric: &MetricView, series_max: u32) -> MetricDto {
         series_max,
         bytes: metric.bytes_len(),
         memory: metric.memory(),
+        legacy: legacy::idents_of(view, id, metric),
         links: MetricLinks {
             values: format!("/plugins/{id}/{}", descriptor.name),
             example: metric::example(id, descriptor),
