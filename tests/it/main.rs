@@ -24,6 +24,8 @@ mod kill;
 mod kinds;
 /// A slow instance lags, shows it, and holds up nobody.
 mod lag;
+/// The API of the original statscache: its recorded answers, its clients' calls, and every intended difference.
+mod legacy;
 /// Limits: what is beyond them is counted and said, and the rest goes on.
 mod limits;
 /// Any order, duplication, split and replay of a corpus gives the same state, for every shipped plugin.

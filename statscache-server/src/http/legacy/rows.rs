@@ -84,15 +84,15 @@ fn table(view: &View, found: &Found<'_>, page: &Page) -> Result<Table, QueryErro
     Ok(Table { rows: answer.rows, total: answer.total, is_narrowed, ..empty })
 }
 
-/// From where to where the question goes for labels from `start` to `stop`, both included. A label is the end of
-/// its bucket, and a question is for the buckets that end after its start and start before its end.
+/// From where to where the question goes for labels from `start` to `stop`, both included: a label is the end of
+/// its bucket, which is not in it. Of buckets, from the start of the first to the end of the last.
 pub(super) fn range(
     start: Option<Timestamp>,
     stop: Timestamp,
     step: Option<Resolution>,
 ) -> (Option<Timestamp>, Timestamp) {
     match step {
-        Some(step) => (start.map(|start| start.plus_micros(-1)), stop.plus_micros(1).plus_micros(-step.micros())),
+        Some(step) => (start.map(|start| start.plus_micros(-1).floor(step)), stop.floor(step)),
         None => (start, stop.plus_micros(1)),
     }
 }

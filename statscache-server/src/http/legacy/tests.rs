@@ -82,9 +82,8 @@ fn what_is_no_number_is_said() {
 /// Whether the question for labels from `start` to `stop` is for the bucket with this label.
 fn has(label: i64, (start, stop): (Option<i64>, i64), width: Resolution) -> bool {
     let (start, end) = range(start.map(Timestamp::from_micros), Timestamp::from_micros(stop), Some(width));
-    let (first, after) = (label - width.micros(), label);
-    // A question is for each bucket that ends after its start and starts before its end.
-    start.is_none_or(|start| after > start.micros()) && first < end.micros()
+    let bucket = Timestamp::from_micros(label - width.micros());
+    start.is_none_or(|start| start <= bucket) && bucket < end
 }
 
 #[test]
@@ -109,7 +108,8 @@ fn labels_are_ends_of_buckets_and_both_bounds_are_in() {
     assert_eq!(label(at(1_999_999), None), 1.0);
     assert_eq!(label(at(-1), None), -1.0);
     assert_eq!(range(Some(at(5)), at(7), None), (Some(at(5)), at(8)));
-    assert_eq!(range(None, at(i64::MAX), Some(minute)).1, at(i64::MAX - M));
+    assert_eq!(range(Some(at(10 * M)), at(10 * M), Some(minute)), (Some(at(9 * M)), at(10 * M)), "no empty range");
+    assert_eq!(range(Some(at(i64::MIN)), at(i64::MAX), Some(minute)).0, Some(at(i64::MIN)));
 }
 
 fn links(headers: &[(&str, &str)], query: &str, (page, pages): (usize, usize)) -> String {
