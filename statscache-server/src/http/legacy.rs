@@ -17,7 +17,7 @@ use axum::{
     extract::{Path, RawQuery, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::get,
 };
 use serde_json::Value;
 
@@ -29,17 +29,12 @@ use page::Page;
 
 /// Everything below `/api`, but for what has routes of its own there.
 pub(super) fn router() -> Router<AppState> {
-    let read = |handler: MethodRouter<AppState>| handler.options(options);
     Router::new()
-        .route("/api", read(get(to_index)))
-        .route("/api/", read(get(index)))
-        .route("/api/{ident}", read(get(rows)))
-        .route("/api/{ident}/layout", read(get(layout)))
+        .route("/api", get(to_index))
+        .route("/api/", get(index))
+        .route("/api/{ident}", get(rows))
+        .route("/api/{ident}/layout", get(layout))
         .route("/plugins/{id}/layout", get(layout_of_plugin))
-}
-
-async fn options() -> Response {
-    ([(header::ALLOW, "GET, HEAD, OPTIONS")], StatusCode::OK).into_response()
 }
 
 /// Relative, so that it is right behind a proxy that serves us below a path of its own.
@@ -83,14 +78,14 @@ async fn rows(
     let base = Base::of(&headers);
     let answered = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let table = rows::read(&state, &ident, &page)?;
-        let number = page.check(table.total)?;
+        let rows = rows::read(&state, &ident, &page)?;
+        let number = page.check(rows.total)?;
         let response = match format {
-            Format::Json => answer::json(&table, callback.as_deref())?,
-            Format::Csv(kind) => answer::csv(kind, table.to_csv()),
+            Format::Json => answer::json(&rows, callback.as_deref())?,
+            Format::Csv(kind) => answer::csv(kind, rows.to_csv().map_err(answer::unwritten)?),
         };
         let link = base.links(&ident, &parameters, number);
-        Ok(with_headers(response, &link, number, table.is_narrowed))
+        Ok(with_headers(response, &link, number, rows.is_narrowed))
     });
     answered.await.map_err(|_| Problem::internal())?
 }
@@ -128,8 +123,6 @@ fn with_headers(mut response: Response, link: &str, number: page::Number, is_nar
     headers.insert(header::LINK, HeaderValue::from_str(link).unwrap_or(HeaderValue::from_static("")));
     headers.insert(HeaderName::from_static("x-link-count"), number.pages.into());
     headers.insert(HeaderName::from_static("x-link-number"), number.page.into());
-    let exposed = HeaderValue::from_static("Link, X-Link-Number, X-Link-Count");
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     headers.insert(header::VARY, HeaderValue::from_static("Accept, X-Forwarded-Host, X-Forwarded-Proto"));
     if is_narrowed {
         let warning = "299 statscache \"older rows are left out: all were too many for one answer; ask with start\"";

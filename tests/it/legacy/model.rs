@@ -179,6 +179,9 @@ pub struct Model<'m> {
     pub log: &'m Value,
 }
 
+/// What scripts of other origins may read of any answer here.
+const EXPOSED: &str =
+    "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Partial, Statscache-Watermark, X-Link-Count, X-Link-Number";
 const LOG: &str = "release-engineering-event-logs";
 const BY_TOPIC: [&str; 3] = ["volume-by-topic-1s", "volume-by-topic-5s", "volume-by-topic-1m"];
 
@@ -268,7 +271,9 @@ impl Model<'_> {
         let parts: Vec<&str> = request.path.split('/').skip(1).collect();
         let mut seen = match parts[..] {
             [""] => self.front(),
-            ["api", ..] if !matches!(request.method, "GET" | "HEAD") => self.error(405, "allow", "GET, HEAD, OPTIONS"),
+            ["api", ..] if !matches!(request.method, "GET" | "HEAD") => {
+                self.error(405, "allow", if self.is("allow") { "GET, HEAD" } else { "GET, HEAD, OPTIONS" })
+            }
             ["api", ""] => self.index(request),
             ["api", ident] => self.table(request, ident),
             ["api", ident, "layout"] => self.layout(request, ident),
@@ -277,6 +282,7 @@ impl Model<'_> {
         };
         if self.is("cors") {
             seen.headers.insert("access-control-allow-origin", "*".to_owned());
+            seen.headers.insert("access-control-expose-headers", sorted(EXPOSED));
         }
         if request.method == "HEAD" {
             seen.body = Body::None;

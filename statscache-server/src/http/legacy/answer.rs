@@ -28,10 +28,8 @@ impl Format {
 
     /// What the client likes best of those offered; `None` if it takes none.
     pub(super) fn of(headers: &HeaderMap, offered: &'static [&'static str]) -> Option<Self> {
-        let accept: Vec<&str> =
-            headers.get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()).collect();
-        let accept = accept.join(",");
-        let chosen = offered[negotiate::prefers(Some(&accept), offered)?];
+        let accept = negotiate::text(headers, &header::ACCEPT);
+        let chosen = offered[negotiate::prefers(accept.as_deref(), offered)?];
         Some(match chosen {
             "application/csv" => Self::Csv("application/csv"),
             "text/csv" => Self::Csv("text/csv; charset=utf-8"),
@@ -61,10 +59,7 @@ fn is_identifier(text: &str) -> bool {
 
 /// JSON, or a script that calls with it.
 pub(super) fn json(value: &impl Serialize, callback: Option<&str>) -> Result<Response, Problem> {
-    let json = serde_json::to_string(value).map_err(|error| {
-        tracing::error!("an answer of the original API cannot be written: {error}");
-        Problem::internal()
-    })?;
+    let json = serde_json::to_string(value).map_err(unwritten)?;
     Ok(match callback {
         None => typed("application/json", json),
         Some(name) => {
@@ -79,16 +74,12 @@ pub(super) fn csv(kind: &'static str, text: String) -> Response {
     typed(kind, text)
 }
 
-fn typed(kind: &'static str, text: String) -> Response {
-    ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response()
+/// A defect of this program: what is served was checked when it came in.
+pub(super) fn unwritten(error: serde_json::Error) -> Problem {
+    tracing::error!("an answer of the original API cannot be written: {error}");
+    Problem::internal()
 }
 
-/// A text as a field: in quotes where it must be (RFC 4180), and with `'` in front where a spreadsheet would
-/// compute it.
-pub(super) fn csv_field(text: &str) -> String {
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{guard}{}\"", text.replace('"', "\"\"")),
-        false => format!("{guard}{text}"),
-    }
+fn typed(kind: &'static str, text: String) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::VARY, "Accept")], text).into_response()
 }

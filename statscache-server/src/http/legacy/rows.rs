@@ -1,24 +1,25 @@
 //! Rows as the original had them: flat, each with the end of its bucket as its `timestamp`.
 
-use serde::{Serialize, Serializer, ser::SerializeMap, ser::SerializeSeq};
-use serde_json::{Value, value::RawValue};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::value::{RawValue, to_raw_value};
 use statscache_core::{
-    bucket,
+    bucket, limits,
     query::{self, Answer, Order, OrderBy, Query, QueryError, Row, RowValue},
-    segment::ReadError,
     view::View,
 };
 use statscache_plugin_sdk::{Resolution, Timestamp};
 
 use super::{
-    answer::csv_field,
     idents::{self, Found},
     page::Page,
 };
-use crate::http::{AppState, metric, problem::Problem};
+use crate::http::{AppState, format::Table as Line, problem::Problem, question::on_view};
+
+/// Column of the time, in every row.
+const TIME: &str = "timestamp";
 
 /// A page of rows.
-pub(super) struct Table {
+pub(super) struct Rows {
     /// Columns of the labels.
     labels: Vec<String>,
     /// Column of the value.
@@ -33,32 +34,20 @@ pub(super) struct Table {
 }
 
 /// Reads them from the present view, or from a newer one if that is out of date.
-pub(super) fn read(state: &AppState, ident: &str, page: &Page) -> Result<Table, Problem> {
-    let mut gone = None;
-    for _ in 0..metric::VIEWS_MAX {
-        let view = state.view.load_full();
-        let found = idents::find(&view, ident).ok_or_else(|| just_gone(ident))?;
-        match table(&view, &found, page) {
-            Ok(table) => return Ok(table),
-            Err(QueryError::Stale(key)) => gone = Some(key),
-            Err(QueryError::Unreadable(ReadError::Damaged(key, ..))) => {
-                gone = Some(key);
-                break;
-            }
-            Err(error) => return Err(metric::problem(error)),
-        }
-    }
-    gone.into_iter().for_each(|key| state.health.doubt(key));
-    Err(Problem::unavailable("part of the state does not read; it is looked at now, ask again in a second".to_owned()))
+pub(super) fn read(state: &AppState, ident: &str, page: &Page) -> Result<Rows, Problem> {
+    on_view(state, |view| {
+        let found = idents::find(view, ident).ok_or_else(|| just_gone(ident))?;
+        Ok(rows(view, &found, page)?)
+    })
 }
 
 fn just_gone(ident: &str) -> Problem {
     Problem::unavailable(format!("what `{ident}` stands for was just replaced; ask again"))
 }
 
-fn table(view: &View, found: &Found<'_>, page: &Page) -> Result<Table, QueryError> {
+fn rows(view: &View, found: &Found<'_>, page: &Page) -> Result<Rows, QueryError> {
     let descriptor = &found.metric.descriptor;
-    let empty = Table {
+    let empty = Rows {
         labels: descriptor.dimensions.iter().map(|label| found.legacy.label_column(label).to_owned()).collect(),
         value: found.legacy.column.clone(),
         is_json_text: found.legacy.is_json_text,
@@ -75,13 +64,14 @@ fn table(view: &View, found: &Found<'_>, page: &Page) -> Result<Table, QueryErro
     }
     let coverage = found.instance.reading.seen_by(&view.coverage);
     let (now, horizon) = (view.as_of, view.horizon.min(view.as_of));
-    let from = query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon };
+    let from =
+        query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, cells_max: limits::QUERY_CELLS_MAX };
     let (answer, is_narrowed) = match narrowed(query, |query| query::run(found.metric, query, from)) {
         // All of it is older than what is kept in such steps.
         Err(QueryError::NotKept { .. }) => return Ok(empty),
         answered => answered?,
     };
-    Ok(Table { rows: answer.rows, total: answer.total, is_narrowed, ..empty })
+    Ok(Rows { rows: answer.rows, total: answer.total, is_narrowed, ..empty })
 }
 
 /// From where to where the question goes for labels from `start` to `stop`, both included: a label is the end of
@@ -142,71 +132,67 @@ fn later(query: &Query) -> Option<Timestamp> {
     (half >= step.micros()).then(|| start.plus_micros(half))
 }
 
-impl Table {
+impl Rows {
     /// A line for each row below one with the names of the columns: `timestamp`, then the others in order.
-    pub(super) fn to_csv(&self) -> String {
+    pub(super) fn to_csv(&self) -> serde_json::Result<String> {
         let mut columns: Vec<(&str, Option<usize>)> =
             self.labels.iter().enumerate().map(|(at, name)| (name.as_str(), Some(at))).collect();
         columns.push((&self.value, None));
         columns.sort_unstable();
-        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-        let mut text = format!("timestamp,{}", names.join(","));
+        let mut text = Line::default();
+        text.text(TIME);
+        columns.iter().for_each(|(name, _)| text.text(name));
+        let mut text = text.into_text();
         for row in &self.rows {
-            text.push_str(&format!("\n{:.1}", label(row.time, self.step)));
-            for (_, place) in &columns {
-                text.push(',');
-                text.push_str(&place.map_or_else(|| self.csv_value(&row.value), |at| csv_field(&row.labels[at])));
-            }
+            text.push('\n');
+            text.push_str(&self.csv_line(row, &columns)?);
         }
-        text
+        Ok(text)
     }
 
-    /// Numbers as they are, texts without their quotes, anything else as its JSON; nothing is `None`, as it was.
-    fn csv_value(&self, value: &RowValue) -> String {
-        match value {
-            RowValue::Number(number) => number.to_string(),
-            RowValue::Latest { json, .. } if self.is_json_text => csv_field(json),
-            RowValue::Latest { json, .. } => match serde_json::from_str(json) {
-                Ok(Value::String(text)) => csv_field(&text),
-                Ok(Value::Null) => "None".to_owned(),
-                Ok(Value::Number(number)) => number.to_string(),
-                _ => csv_field(json),
-            },
-            _ => "None".to_owned(),
+    fn csv_line(&self, row: &Row, columns: &[(&str, Option<usize>)]) -> serde_json::Result<String> {
+        let mut line = Line::default();
+        line.cell(Some(&to_raw_value(&label(row.time, self.step))?));
+        for (_, place) in columns {
+            match (place, &row.value) {
+                (Some(at), _) => line.text(&row.labels[*at]),
+                (None, RowValue::Number(number)) => line.cell(Some(&to_raw_value(number)?)),
+                (None, RowValue::Latest { json, .. }) if self.is_json_text => line.text(json),
+                (None, RowValue::Latest { json, .. }) if json != "null" => line.cell(Some(serde_json::from_str(json)?)),
+                // As Python says it.
+                _ => line.text("None"),
+            }
         }
+        Ok(line.into_text())
     }
 }
 
-impl Serialize for Table {
+impl Serialize for Rows {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rows = serializer.serialize_seq(Some(self.rows.len()))?;
-        for row in &self.rows {
-            rows.serialize_element(&Flat(self, row))?;
-        }
-        rows.end()
+        serializer.collect_seq(self.rows.iter().map(|row| Flat(self, row)))
     }
 }
 
 /// A row as a flat object.
-struct Flat<'t>(&'t Table, &'t Row);
+struct Flat<'r>(&'r Rows, &'r Row);
 
 impl Serialize for Flat<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(table, row) = self;
+        let Self(rows, row) = self;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("timestamp", &label(row.time, table.step))?;
-        for (name, label) in table.labels.iter().zip(row.labels.iter()) {
+        map.serialize_entry(TIME, &label(row.time, rows.step))?;
+        for (name, label) in rows.labels.iter().zip(row.labels.iter()) {
             map.serialize_entry(name, label)?;
         }
         match &row.value {
-            RowValue::Number(number) => map.serialize_entry(&table.value, number)?,
-            RowValue::Latest { json, .. } if table.is_json_text => map.serialize_entry(&table.value, &**json)?,
+            RowValue::Number(number) => map.serialize_entry(&rows.value, number)?,
+            RowValue::Latest { json, .. } if rows.is_json_text => map.serialize_entry(&rows.value, &**json)?,
             RowValue::Latest { json, .. } => {
                 // What is stored was checked to be JSON when it came in.
                 let json: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
-                map.serialize_entry(&table.value, json)?;
+                map.serialize_entry(&rows.value, json)?;
             }
-            _ => map.serialize_entry(&table.value, &())?,
+            _ => map.serialize_entry(&rows.value, &())?,
         }
         map.end()
     }
