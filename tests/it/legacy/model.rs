@@ -410,7 +410,6 @@ impl Model<'_> {
 
     /// Rows of a page, its number, and how many there are. Nothing: a number cannot be read; no rows: the page is
     /// beyond the end.
-    #[expect(clippy::type_complexity, reason = "two ways to fail, as they are told apart above")]
     fn page(&self, request: &Request<'_>, ident: &str) -> Option<(Option<Vec<Row>>, i64, i64)> {
         let number = |name: &str, default: i64| self.number(request, name, default).ok();
         let (page, len) = (number("page", 1)?, number("rows_per_page", 100)?.min(100));
