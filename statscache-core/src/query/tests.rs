@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::*;
 use crate::bucket;
 use crate::kind::{LatestState, LatestValue, Rule};
+use crate::limits::QUERY_CELLS_MAX;
 use crate::segment::{Cell, ChunkSource, Form, PackedChunk, Segment, SegmentKey, rows as packed_rows};
 use crate::series::SeriesTable;
 use statscache_plugin_sdk::MetricDescriptor;
