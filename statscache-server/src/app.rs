@@ -29,7 +29,7 @@ use crate::{
     },
     host::{BundledPlugin, Cards, Host},
     http,
-    ingest::{self, Command, Ingest, Shared},
+    ingest::{self, Command, Ingest, PresentView, Shared},
     reload::Reloader,
     telemetry::Telemetry,
 };
@@ -102,7 +102,7 @@ impl App {
         let sources = sources(config, &clock, &rejects, &positions);
         let endpoints = sources.iter().map(|source| source.status()).collect();
         let shared = Shared {
-            view: Arc::new(ArcSwap::new(committer.view())),
+            view: Arc::new(PresentView::new(committer.view())),
             health: Arc::new(Health::default()),
             telemetry: Arc::new(Telemetry::default()),
             rejects: rejects.clone(),

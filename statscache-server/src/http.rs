@@ -19,6 +19,7 @@ mod queries;
 mod question;
 mod rows;
 mod status;
+mod stream;
 pub(crate) mod time;
 pub(crate) mod urlquery;
 
@@ -41,7 +42,7 @@ use crate::{
     health::Health,
     history::{self, backfill::Backfill, serve::HistoryService},
     host::{CardStatus, Cards, InstanceCard},
-    ingest::Shared,
+    ingest::{PresentView, Shared},
     telemetry::Telemetry,
 };
 pub use admin::Admin;
@@ -51,6 +52,7 @@ use front::Front;
 use metric::Caching;
 use problem::Problem;
 use queries::Queries;
+use stream::Streams;
 
 /// How long nothing may be published before `/readyz` says that something stands still; five commit
 /// intervals if that is longer.
@@ -70,7 +72,7 @@ pub struct Settings {
 /// What all routes share. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
-    view: Arc<ArcSwap<View>>,
+    view: Arc<PresentView>,
     cards: Arc<ArcSwap<Cards>>,
     admin: Arc<Admin>,
     backfill: Arc<Backfill>,
@@ -82,6 +84,7 @@ pub struct AppState {
     queries: Arc<Queries>,
     answers: Arc<Answers>,
     caching: Caching,
+    streams: Arc<Streams>,
     rows_max: usize,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
@@ -110,6 +113,7 @@ impl AppState {
             queries: Arc::new(Queries::new()),
             answers: Arc::new(Answers::new(settings.answers_bytes_max)),
             caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
+            streams: Arc::new(Streams::new()),
             rows_max: settings.rows_max,
             view_age_max: STANDSTILL.max(5 * settings.commit_interval),
         }
@@ -151,6 +155,8 @@ pub fn router(state: AppState) -> Router {
         .route("/plugins/{id}/diff", get(diff::diff))
         .route("/plugins/{id}/{metric}", get(metric::values))
         .merge(legacy::router())
+        .route("/plugins/{id}/{metric}/stream", get(stream::metric))
+        .route("/stream", get(stream::several))
         .nest("/admin", admin::router(state.clone()))
         .route("/query", post(batch::query))
         .route("/bus", get(status::bus))
@@ -170,9 +176,12 @@ pub async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let listener = LimitedListener::new(listener, connections_max, IDLE_MAX);
+    let streams = state.streams.clone();
+    streams.open(connections_max);
     let stop = async move {
         // An error means that nobody could stop us any more: stop, too.
         let _ = stopping.wait_for(|stop| *stop).await;
+        streams.stop();
     };
     let front = Front::new(state.view.clone(), state.answers.clone(), router(state));
     Ok(axum::serve(listener, front.into_make_service()).with_graceful_shutdown(stop).await?)

@@ -8,6 +8,7 @@
 mod command;
 mod commits;
 mod feeder;
+mod present;
 mod workers;
 
 use std::{
@@ -20,11 +21,9 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use statscache_core::{
     engine::{Committer, Engine},
     store::Store,
-    view::View,
 };
 use tokio::sync::mpsc as signal;
 
@@ -38,13 +37,14 @@ use crate::{
 use command::COMMANDS_MAX;
 pub use command::{Command, CommandError, Commands, Generation};
 use feeder::{End, Feeder, Feeding};
+pub use present::PresentView;
 use workers::Workers;
 
 /// What all threads share with the rest.
 #[derive(Clone)]
 pub struct Shared {
     /// The present view.
-    pub view: Arc<ArcSwap<View>>,
+    pub view: Arc<PresentView>,
     /// Present trouble.
     pub health: Arc<Health>,
     /// Figures.
@@ -172,6 +172,6 @@ fn run(
         is_held = held;
         let view = committer.view();
         started(&view);
-        shared.view.store(view);
+        shared.view.replace(view);
     }
 }

@@ -39,6 +39,15 @@ pub struct AnswerFigures {
     pub bytes: u64,
 }
 
+/// What is pushed to clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamFigures {
+    /// Streams open.
+    pub streams: usize,
+    /// Different questions that they follow.
+    pub questions: usize,
+}
+
 /// Shared figures.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -75,7 +84,7 @@ impl Telemetry {
     }
 
     /// All figures as text.
-    pub fn render(&self, view: &View, bus: &SourceStats, answers: AnswerFigures) -> String {
+    pub fn render(&self, view: &View, bus: &SourceStats, answers: AnswerFigures, pushed: StreamFigures) -> String {
         let mut text = Text::default();
         let ingest = self.ingest();
         let counters = ingest.counters;
@@ -131,6 +140,8 @@ impl Telemetry {
         text.one("statscache_answers_made_total", "counter", "answers to queries that were made", answers.made);
         text.one("statscache_answers_found_total", "counter", "answers that were there already", answers.found);
         text.one("statscache_answers_bytes", "gauge", "answers kept as they were sent", answers.bytes);
+        text.one("statscache_streams", "gauge", "streams of events open", pushed.streams);
+        text.one("statscache_stream_questions", "gauge", "different questions that they follow", pushed.questions);
         text.one("statscache_journal_bytes", "gauge", "bytes of the journal", view.journal.bytes);
         text.one("statscache_journal_first_sequence", "gauge", "oldest sequence kept", view.journal.first);
         text.one("statscache_journal_next_sequence", "gauge", "sequence of the next message", view.journal.next);

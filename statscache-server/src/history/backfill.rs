@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use statscache_core::{
     coverage::{Coverage, Seen},
     engine::Intake,
@@ -30,7 +29,14 @@ use super::{
     plan::{self, Job},
     progress::{BackfillRange, BackfillState, BackfillStatus},
 };
-use crate::{clock::Clock, config::HistoryConfig, disk::Disk, health::describe, http::time::rfc3339, ingest::Commands};
+use crate::{
+    clock::Clock,
+    config::HistoryConfig,
+    disk::Disk,
+    health::describe,
+    http::time::rfc3339,
+    ingest::{Commands, PresentView},
+};
 
 use sink::{Sink, Taken};
 
@@ -51,7 +57,7 @@ const SHOWN_MAX: usize = 32;
 /// What a backfill works with.
 pub struct Parts {
     /// The present view.
-    pub view: Arc<ArcSwap<View>>,
+    pub view: Arc<PresentView>,
     /// To whom has the intake.
     pub commands: Commands,
     /// The journal.

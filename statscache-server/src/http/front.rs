@@ -8,15 +8,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use arc_swap::ArcSwap;
 use axum::{Router, extract::Request, response::Response};
-use statscache_core::view::View;
 use tower_service::Service;
 
 use super::{
     answers::{Answers, Variant, ViewId, is_read},
     common::{self, Asked},
 };
+use crate::ingest::PresentView;
 
 /// The routes, and the answers that need none.
 #[derive(Clone)]
@@ -26,12 +25,12 @@ pub(super) struct Front {
 }
 
 struct Hot {
-    view: Arc<ArcSwap<View>>,
+    view: Arc<PresentView>,
     answers: Arc<Answers>,
 }
 
 impl Front {
-    pub(super) fn new(view: Arc<ArcSwap<View>>, answers: Arc<Answers>, routes: Router) -> Self {
+    pub(super) fn new(view: Arc<PresentView>, answers: Arc<Answers>, routes: Router) -> Self {
         Self { hot: Arc::new(Hot { view, answers }), routes }
     }
 }

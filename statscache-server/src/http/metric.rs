@@ -14,7 +14,7 @@ use statscache_core::{
     view::InstanceView,
 };
 use statscache_plugin_sdk::{MetricDescriptor, Resolution};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     AppState,
@@ -137,7 +137,7 @@ fn draft(
         tracing::error!("an answer could not be written: {error}");
         Problem::internal()
     })?;
-    let fingerprint = xxh3_64(said(&body, format));
+    let fingerprint = fingerprint(&body, format);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, state.caching.of(question, answer));
@@ -150,14 +150,24 @@ fn draft(
     Ok(Draft { view: ViewId::of(&question.view), body, fingerprint, headers })
 }
 
-/// What an answer says, without when that was and how far the plugin had got.
-fn said(body: &[u8], format: Format) -> &[u8] {
-    const FROM: &[u8] = b"\"partial\":";
-    let start = match format {
-        Format::Json => body.windows(FROM.len()).position(|window| window == FROM),
+/// Hash of what an answer says, whenever it says that: without the time of the view, how far the plugin had got, and
+/// the ends of the range, which move with the view.
+fn fingerprint(body: &[u8], format: Format) -> u64 {
+    let find = |what: &[u8]| body.windows(what.len()).position(|window| window == what);
+    let moving = match format {
+        // In the order of the fields of a `MetricAnswer`; nothing before them can look like them.
+        Format::Json => find(b"\"partial\":").zip(find(b"\"start\":")).zip(find(b"\"step\":")),
         Format::Ndjson | Format::Csv => None,
     };
-    &body[start.unwrap_or(0)..]
+    let mut hash = Xxh3::new();
+    match moving {
+        Some(((partial, start), step)) => {
+            hash.update(&body[partial..start]);
+            hash.update(&body[step..]);
+        }
+        None => hash.update(body),
+    }
+    hash.digest()
 }
 
 /// Where the rows before and behind these are (RFC 8288), relative to the URL of the question.

@@ -134,6 +134,22 @@ impl Problem {
         Self::new(BUSY, "Busy", StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
+    /// As many as there may be do something that lasts.
+    pub(super) fn full(detail: &str) -> Self {
+        Self::new(BUSY, "Busy", StatusCode::SERVICE_UNAVAILABLE, detail.to_owned())
+    }
+
+    /// Whether it is over soon, and says nothing about the question.
+    pub(super) fn is_busy(&self) -> bool {
+        self.0.r#type == BUSY
+    }
+
+    /// As clients get it.
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        // It is text and a number, which can always be written.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
     pub(crate) fn internal() -> Self {
         let detail = "the answer could not be made; the daemon's log says why".to_owned();
         Self::new("urn:statscache:internal", "Internal error", StatusCode::INTERNAL_SERVER_ERROR, detail)

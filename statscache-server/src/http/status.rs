@@ -69,7 +69,8 @@ fn standstill(state: &AppState) -> Option<TroubleDto> {
 }
 
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
-    let text = state.telemetry.render(&state.view.load(), &state.bus, state.answers.figures());
+    let (answers, pushed) = (state.answers.figures(), state.streams.figures());
+    let text = state.telemetry.render(&state.view.load(), &state.bus, answers, pushed);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

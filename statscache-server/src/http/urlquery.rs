@@ -10,20 +10,26 @@ pub(crate) fn parse(query: &str) -> Result<Vec<(String, String)>, Problem> {
     let parts = query.split('&').filter(|part| !part.is_empty());
     let pairs = parts.map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        let name = decode(name).ok_or_else(|| Problem::parameter(name, Some(value), format!("a name in {ALLOWED}")))?;
-        let value = decode(value).ok_or_else(|| Problem::parameter(&name, Some(value), ALLOWED))?;
+        let name =
+            decode(name, b' ').ok_or_else(|| Problem::parameter(name, Some(value), format!("a name in {ALLOWED}")))?;
+        let value = decode(value, b' ').ok_or_else(|| Problem::parameter(&name, Some(value), ALLOWED))?;
         Ok((name, value))
     });
     pairs.collect()
 }
 
-/// `+` is a blank and `%XX` a byte; `None` if that makes no text.
-fn decode(text: &str) -> Option<String> {
+/// Part of a path.
+pub(super) fn decode_path(text: &str) -> Option<String> {
+    decode(text, b'+')
+}
+
+/// `%XX` is a byte; `None` if that makes no text.
+fn decode(text: &str, plus: u8) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
+            b'+' => plus,
             b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
             other => other,
         });
@@ -83,7 +89,7 @@ mod tests {
             ("%ed%a0%80", None),
             ("%c0%80", None),
         ] {
-            assert_eq!(decode(text).as_deref(), decoded, "{text}");
+            assert_eq!(decode(text, b' ').as_deref(), decoded, "{text}");
         }
     }
 

@@ -62,7 +62,7 @@ pub(super) fn commit_all(
             );
         }
         let view = committer.view();
-        tell_quarantines(&shared.view.swap(view.clone()), &view);
+        tell_quarantines(&shared.view.replace(view.clone()), &view);
         let store_bytes = committer.disk_bytes();
         shared.telemetry.update(|figures| {
             figures.commits += 1;
