@@ -40,6 +40,8 @@ mod redundancy;
 mod replay;
 /// The store of a daemon that is down: sums, checks, moving it elsewhere; and one of an earlier format.
 mod store;
+/// Server-sent events: the present answer at once, the next when it says something else, and an end in order.
+mod stream;
 /// What tests are written with: daemons, publishers, messages, and waiting with a deadline.
 mod support;
 /// The tree itself: rules that can be checked are checked here.
