@@ -12,6 +12,7 @@ mod front;
 mod legacy;
 mod metric;
 mod negotiate;
+mod page;
 mod params;
 mod plugins;
 pub(crate) mod problem;
@@ -148,7 +149,7 @@ fn card<'c>(cards: &'c Cards, id: &str) -> Result<&'c InstanceCard, Problem> {
 pub fn router(state: AppState) -> Router {
     let history = state.history.clone().map_or_else(Router::new, history::serve::router);
     Router::new()
-        .route("/", get(index))
+        .merge(page::router())
         .route("/plugins", get(plugins::list))
         .route("/plugins/{id}", get(plugins::one))
         .route("/plugins/{id}/schema", get(plugins::schema))
