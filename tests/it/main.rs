@@ -30,6 +30,8 @@ mod legacy;
 mod limits;
 /// Any order, duplication, split and replay of a corpus gives the same state, for every shipped plugin.
 mod order;
+/// The page at `/`, in a real browser: what it shows, how it is used, and who can.
+mod page;
 /// From a publisher to JSON: what is counted, where, and how it is asked for.
 mod pipeline;
 /// A power cut at any change of the disk: journal and store hold what was promised.

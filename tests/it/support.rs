@@ -1,6 +1,7 @@
 //! A daemon and a publisher to test with, and waiting for events: with a deadline, and with everything that is
 //! known printed when it passes.
 
+mod browser;
 mod daemon;
 mod history;
 mod message;
@@ -16,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use browser::{Browser, ENTER, SPACE, TAB};
 pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch};
 pub use history::HistoryProcess;
 pub use message::{Message, now_secs, rfc3339, topic_counts};
