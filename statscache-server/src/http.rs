@@ -9,6 +9,7 @@ mod diff;
 mod encode;
 mod format;
 mod front;
+mod grafana;
 mod legacy;
 mod metric;
 mod negotiate;
@@ -16,6 +17,7 @@ mod page;
 mod params;
 mod plugins;
 pub(crate) mod problem;
+mod prometheus;
 mod queries;
 mod question;
 mod rows;
@@ -153,6 +155,7 @@ pub fn router(state: AppState) -> Router {
         .route("/plugins", get(plugins::list))
         .route("/plugins/{id}", get(plugins::one))
         .route("/plugins/{id}/schema", get(plugins::schema))
+        .route("/plugins/{id}/grafana.json", get(grafana::dashboard))
         .route("/plugins/{id}/diff", get(diff::diff))
         .route("/plugins/{id}/{metric}", get(metric::values))
         .merge(legacy::router())
@@ -160,6 +163,7 @@ pub fn router(state: AppState) -> Router {
         .route("/stream", get(stream::several))
         .nest("/admin", admin::router(state.clone()))
         .route("/query", post(batch::query))
+        .nest("/api/v1", prometheus::router())
         .route("/bus", get(status::bus))
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))

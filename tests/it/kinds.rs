@@ -14,7 +14,7 @@ const MINUTE: i64 = 60;
 const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
 
-fn setup() -> DaemonSetup {
+pub fn setup() -> DaemonSetup {
     DaemonSetup::new().plugin(&test_library("statscache_test_plugin_kinds")).instance("kinds", "kinds", "")
 }
 
@@ -68,7 +68,7 @@ fn history(begin: i64) -> Vec<Message> {
 }
 
 /// A daemon that has read that history, beginning at that time.
-fn with_history() -> (TestDaemon, i64) {
+pub fn with_history() -> (TestDaemon, i64) {
     let begin = yesterday();
     let mut publisher = TestPublisher::start();
     let daemon = setup().endpoint(&publisher.address).start();

@@ -36,6 +36,8 @@ mod page;
 mod pipeline;
 /// A power cut at any change of the disk: journal and store hold what was promised.
 mod power;
+/// The Prometheus API and its dashboards: the numbers of `/plugins`, in PromQL.
+mod prometheus;
 /// Relays, repetitions and publishers listed twice: each message counts once.
 mod redundancy;
 /// Numbered messages that did not come are asked for; what cannot be had is said.

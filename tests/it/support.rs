@@ -18,7 +18,7 @@ use std::{
 };
 
 pub use browser::{Browser, ENTER, SPACE, TAB};
-pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch};
+pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch, send};
 pub use history::HistoryProcess;
 pub use message::{Message, now_secs, rfc3339, topic_counts};
 pub use plugins::{compile, raw_abi, raw_abi_version, test_library};

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// How often a question is put to a newer view. One is enough, unless a query takes longer than a minute.
-const VIEWS_MAX: usize = 3;
+pub(super) const VIEWS_MAX: usize = 3;
 
 /// A question, with what answers it.
 pub(super) struct Question {
