@@ -9,6 +9,7 @@
 
 mod buckets;
 mod choose;
+mod labels;
 mod latest;
 mod plan;
 mod rollup;
@@ -27,6 +28,7 @@ use crate::{
 };
 use select::Groups;
 
+pub use labels::{LabelQuery, LabelValues, label_samples, label_values};
 pub use select::{Filter, Labels, Path};
 pub use value::{Dist, QUANTILES, RowValue, Stat};
 

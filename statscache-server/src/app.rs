@@ -62,6 +62,12 @@ pub struct App {
 }
 
 impl App {
+    /// What its routes share.
+    #[cfg(test)]
+    pub(crate) fn http_state(&self) -> http::AppState {
+        self.state.clone()
+    }
+
     /// Opens everything: first what can be refused at once (the port), then the data, then plugins,
     /// then the bus. Nothing is received before [`App::run`].
     pub async fn build(config: &Config, bundled: &[BundledPlugin], clock: Arc<dyn Clock>) -> anyhow::Result<Self> {

@@ -6,14 +6,17 @@ mod batch;
 mod common;
 mod connections;
 mod diff;
+mod discovery;
 mod encode;
 mod format;
 mod front;
 mod grafana;
+mod labels;
 mod legacy;
 mod metric;
 mod negotiate;
 mod page;
+mod openapi;
 mod params;
 mod plugins;
 pub(crate) mod problem;
@@ -88,6 +91,7 @@ pub struct AppState {
     answers: Arc<Answers>,
     caching: Caching,
     streams: Arc<Streams>,
+    openapi: Arc<openapi::Cache>,
     rows_max: usize,
     /// Without a new view for longer than that, something stands still.
     view_age_max: Duration,
@@ -115,6 +119,7 @@ impl AppState {
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
             answers: Arc::new(Answers::new(settings.answers_bytes_max)),
+            openapi: Arc::default(),
             caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
             streams: Arc::new(Streams::new()),
             rows_max: settings.rows_max,
@@ -161,6 +166,7 @@ pub fn router(state: AppState) -> Router {
         .merge(legacy::router())
         .route("/plugins/{id}/{metric}/stream", get(stream::metric))
         .route("/stream", get(stream::several))
+        .route("/plugins/{id}/{metric}/labels/{name}", get(labels::values))
         .nest("/admin", admin::router(state.clone()))
         .route("/query", post(batch::query))
         .nest("/api/v1", prometheus::router())
@@ -168,6 +174,7 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
+        .route(openapi::PATH, get(openapi::document))
         .fallback(not_found)
         .with_state(state)
         .merge(history)
@@ -207,11 +214,18 @@ struct IndexLinks {
     health: &'static str,
     ready: &'static str,
     metrics: &'static str,
+    openapi: &'static str,
 }
 
 async fn index() -> Json<Index> {
-    let links =
-        IndexLinks { plugins: "/plugins", bus: "/bus", health: "/healthz", ready: "/readyz", metrics: "/metrics" };
+    let links = IndexLinks {
+        plugins: "/plugins",
+        bus: "/bus",
+        health: "/healthz",
+        ready: "/readyz",
+        metrics: "/metrics",
+        openapi: openapi::PATH,
+    };
     Json(Index { name: "statscache", version: env!("CARGO_PKG_VERSION"), links })
 }
 

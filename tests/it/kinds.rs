@@ -28,8 +28,8 @@ fn yesterday() -> i64 {
     (now_secs() - DAY) / HOUR * HOUR
 }
 
-/// A bit of everything. In the first minute of `a/x` there are eight numbers with a deviation of 2.
-fn history(begin: i64) -> Vec<Message> {
+/// A bit of everything, in topics `org.example.event`. In the first minute of `a/x` there are eight numbers with a deviation of 2.
+pub fn history(begin: i64) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut say = |at: i64, msg: Value| messages.push(message(begin + at, msg));
     for (at, x) in [2, 4, 4, 4, 5, 5, 7, 9].into_iter().enumerate() {

@@ -8,6 +8,8 @@ mod backfill;
 mod cli;
 /// How much of the bus was seen: complete, partial, missing, and what stands for empty buckets.
 mod coverage;
+/// Discovery: what `/plugins` leads to answers, and the values of labels come page by page.
+mod discovery;
 /// A full disk: the daemon says so, serves on, and resumes by itself with nothing lost.
 mod disk;
 /// What was missed: the service that gives it, its client, and what an operator types for both.
@@ -28,6 +30,8 @@ mod lag;
 mod legacy;
 /// Limits: what is beyond them is counted and said, and the rest goes on.
 mod limits;
+/// `/openapi.json`: a valid document, and what it says holds when schemathesis tries it.
+mod openapi;
 /// Any order, duplication, split and replay of a corpus gives the same state, for every shipped plugin.
 mod order;
 /// The page at `/`, in a real browser: what it shows, how it is used, and who can.

@@ -26,6 +26,11 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether a label set has a label that fits.
+    pub(super) fn admits(&self, set: &[&str]) -> bool {
+        set.get(self.dimension).is_some_and(|label| self.fits(label))
+    }
+
     fn fits(&self, label: &str) -> bool {
         self.patterns.iter().any(|pattern| glob(pattern, label))
     }
@@ -89,7 +94,7 @@ impl<'v> Groups<'v> {
         let mut known = HashTable::new();
         for chunk in &view.series {
             chunk.for_each(count, |set| {
-                if !filters.iter().all(|filter| filter.fits(set[filter.dimension])) {
+                if !filters.iter().all(|filter| filter.admits(set)) {
                     groups.of_series.push(NONE);
                     return;
                 }

@@ -1,6 +1,7 @@
 //! Ranges, steps, grouping, order and limits, against views built from cells.
 
 mod fill;
+mod labels;
 mod rollup;
 
 use std::collections::BTreeMap;

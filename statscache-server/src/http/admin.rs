@@ -95,7 +95,7 @@ async fn reload(State(state): State<AppState>) -> Result<Json<Reloaded>, Problem
 
 /// What was built, on its way to the place of what serves.
 #[derive(Serialize, JsonSchema)]
-struct Promoted {
+pub(super) struct Promoted {
     /// The instance.
     plugin: String,
     /// What it has yet to read before it takes the place.

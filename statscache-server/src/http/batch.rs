@@ -34,7 +34,8 @@ const BODY_MAX: usize = 256 << 10;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Batch {
-    /// At most 100.
+    /// From 1 to 100.
+    #[schemars(length(min = 1, max = QUERIES_MAX))]
     queries: Vec<BatchQuery>,
 }
 

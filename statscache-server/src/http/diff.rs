@@ -34,7 +34,7 @@ const LIMIT_DEFAULT: usize = 100;
 
 /// What is different in what is built.
 #[derive(Serialize, JsonSchema)]
-struct Diff {
+pub(super) struct Diff {
     /// When the view was published that this is read from.
     as_of: String,
     /// What is in the one that serves.

@@ -72,6 +72,7 @@ struct CoverageDto {
     /// End of the last of them, exclusive.
     end: When,
     /// `complete`: all of them; `partial`: of each a part; `missing`: nothing.
+    #[schemars(extend("enum" = ["complete", "partial", "missing"]))]
     coverage: &'static str,
 }
 

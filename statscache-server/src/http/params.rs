@@ -38,10 +38,11 @@ pub(super) enum Shown {
     None,
 }
 
-const SHOWN: [(&str, Shown); 3] = [("all", Shown::All), ("runs", Shown::Runs), ("none", Shown::None)];
+/// The choices of `coverage`.
+pub(super) const SHOWN: [(&str, Shown); 3] = [("all", Shown::All), ("runs", Shown::Runs), ("none", Shown::None)];
 
 /// The most buckets that `max_points` can ask for.
-const POINTS_MAX: u32 = 100_000;
+pub(super) const POINTS_MAX: u32 = 100_000;
 
 /// Reads the parameters of a question to this metric.
 pub(super) fn read(
@@ -229,7 +230,8 @@ fn orders(metric: &MetricDescriptor) -> String {
     format!("{}, with - in front for descending; asc, desc", names.join(", "))
 }
 
-fn known(metric: &MetricDescriptor) -> String {
+/// Names of the parameters of questions to this metric.
+pub(super) fn known(metric: &MetricDescriptor) -> String {
     let mut names = vec!["start".to_owned(), "end".to_owned()];
     if metric.kind.is_bucketed() {
         names.extend(["step", "fill", "max_points", "coverage"].map(str::to_owned));

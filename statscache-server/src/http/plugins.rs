@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::{Path, State},
+    http::{HeaderName, header},
+    response::IntoResponse,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,8 +16,10 @@ use statscache_plugin_sdk::{Tiers, Timestamp};
 
 use super::{
     AppState, card,
+    discovery::Guide,
     legacy::{self, IdentDto},
     metric::{self, Watermark},
+    openapi,
     problem::Problem,
     time::{self, TimeForm},
 };
@@ -43,6 +47,7 @@ pub(super) struct PluginDto {
     /// `running`; `catching_up`: it reads the journal; `stalled`: it does not return from a message;
     /// `frozen`: its code is gone, and it serves what it has until another takes its place;
     /// `quarantined`: it failed too often; `failed`: it could not be started; `disabled`: the operator does not want it.
+    #[schemars(extend("enum" = ["running", "catching_up", "stalled", "frozen", "quarantined", "failed", "disabled"]))]
     state: &'static str,
     /// Why it is quarantined or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,6 +126,7 @@ impl CountersDto {
 struct BuildingDto {
     /// `catching_up`: it reads the journal; `ready`: it takes the place with the next commit; `held`: it waits for
     /// `statscache promote`; `quarantined`: it failed too often, and the one that serves stays.
+    #[schemars(extend("enum" = ["catching_up", "ready", "held", "quarantined"]))]
     state: &'static str,
     /// Why it is quarantined.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +184,8 @@ impl LagDto {
 #[derive(Serialize, JsonSchema)]
 struct MetricDto {
     name: String,
-    /// `count`, `stat`, `distinct`, `dist`, `top` or `latest`.
+    /// What its values are.
+    #[schemars(extend("enum" = ["count", "stat", "distinct", "dist", "top", "latest"]))]
     kind: &'static str,
     /// Names of its labels.
     labels: Vec<String>,
@@ -197,6 +204,8 @@ struct MetricDto {
     /// Where clients of the original statscache find it; not there if nowhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     legacy: Vec<IdentDto>,
+    #[serde(flatten)]
+    guide: Guide,
     links: MetricLinks,
 }
 
@@ -204,6 +213,8 @@ struct MetricDto {
 struct MetricLinks {
     values: String,
     example: String,
+    /// The same as server-sent events, one after each change.
+    stream: String,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -211,15 +222,19 @@ struct PluginLinks {
     #[serde(rename = "self")]
     this: String,
     schema: String,
+    openapi: &'static str,
 }
 
-pub(super) async fn list(State(state): State<AppState>) -> Json<PluginList> {
+/// Where this API is described (RFC 8631).
+const SERVICE: [(HeaderName, &str); 1] = [(header::LINK, "</openapi.json>; rel=\"service-desc\"")];
+
+pub(super) async fn list(State(state): State<AppState>) -> impl IntoResponse {
     let view = state.view.load();
     let all = state.cards();
     let mut cards: Vec<&InstanceCard> = all.all().iter().collect();
     cards.sort_by_key(|card| (card.status != CardStatus::Started, card.id.as_str()));
     let plugins = cards.into_iter().map(|card| dto((&all, card), &view, &state)).collect();
-    Json(PluginList { as_of: time::rfc3339(view.as_of), plugins })
+    (SERVICE, Json(PluginList { as_of: time::rfc3339(view.as_of), plugins }))
 }
 
 pub(super) async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<PluginDto>, Problem> {
@@ -286,6 +301,7 @@ fn dto((cards, card): (&Cards, &InstanceCard), view: &View, app: &AppState) -> P
         links: card.plugin.is_some().then(|| PluginLinks {
             this: format!("/plugins/{}", card.id),
             schema: format!("/plugins/{}/schema", card.id),
+            openapi: openapi::PATH,
         }),
     }
 }
@@ -329,8 +345,10 @@ fn metric_dto((view, id): (&View, &str), metric: &MetricView, series_max: u32) -
         bytes: metric.bytes_len(),
         memory: metric.memory(),
         legacy: legacy::idents_of(view, id, metric),
+        guide: Guide::of(id, metric),
         links: MetricLinks {
             values: format!("/plugins/{id}/{}", descriptor.name),
+            stream: format!("/plugins/{id}/{}/stream", descriptor.name),
             example: metric::example(id, descriptor),
         },
     }

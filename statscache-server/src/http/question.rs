@@ -78,7 +78,8 @@ impl Question {
     }
 }
 
-fn unknown_metric(id: &str, name: &str, instance: &InstanceView) -> Problem {
+/// What to say of a metric that there is not.
+pub(super) fn unknown_metric(id: &str, name: &str, instance: &InstanceView) -> Problem {
     let metrics: Vec<&str> = instance.metrics.iter().map(|metric| metric.descriptor.name.as_str()).collect();
     Problem::not_found(format!("plugin `{id}` has no metric `{name}`; it has {}", metrics.join(", ")))
 }

@@ -14,7 +14,7 @@ use super::{AppState, time};
 use crate::bus::EndpointSnapshot;
 
 #[derive(Serialize, JsonSchema)]
-struct HealthDto {
+pub(super) struct HealthDto {
     status: &'static str,
 }
 
@@ -24,7 +24,7 @@ pub(super) async fn healthz() -> Response {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct ReadyDto {
+pub(super) struct ReadyDto {
     /// Whether messages are accepted and made durable.
     ready: bool,
     /// What is wrong.
@@ -76,7 +76,7 @@ pub(super) async fn metrics(State(state): State<AppState>) -> Response {
 
 /// The bus side: endpoints, queue, what was rejected.
 #[derive(Serialize, JsonSchema)]
-struct BusDto {
+pub(super) struct BusDto {
     endpoints: Vec<EndpointDto>,
     queue: QueueDto,
     accepted: u64,

@@ -30,7 +30,7 @@ pub(super) use hub::Streams;
 use question::Question;
 
 /// Questions that one connection may follow: the panels of a large dashboard.
-const QUESTIONS_PER_STREAM_MAX: usize = 32;
+pub(super) const QUESTIONS_PER_STREAM_MAX: usize = 32;
 
 /// Proxies that hold answers back until they are complete are asked not to.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
