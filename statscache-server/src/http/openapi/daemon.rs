@@ -18,7 +18,12 @@ use crate::{
 pub(super) fn describe(paths: &mut Paths) {
     paths.schema::<Problem>();
     let index = paths.schema::<Index>();
-    paths.add("get", "/", Operation::new("index", "daemon", "What is where").json(200, "Links.", index));
+    let content = json!({"application/json": {"schema": index}, "text/html": {"schema": {"type": "string"}}});
+    paths.add(
+        "get",
+        "/",
+        Operation::new("index", "daemon", "What is where; for browsers a page").answer(200, "Links.", content),
+    );
     let any = json!({"type": "object"});
     let operation = Operation::new("openapi", "daemon", "This document").json(200, "OpenAPI 3.1.", any);
     paths.add("get", PATH, operation);

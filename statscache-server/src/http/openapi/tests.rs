@@ -14,7 +14,13 @@ use crate::{
 use super::*;
 
 /// Routes that are no part of the API.
-const NOT_DESCRIBED: [(&str, &str); 1] = [("/admin", "only problems: what there is below it has routes of its own")];
+const NOT_DESCRIBED: [(&str, &str); 5] = [
+    ("/admin", "only problems: what there is below it has routes of its own"),
+    ("/ui/{hash}/{*name}", "parts of the page at /"),
+    ("/web", "leads old bookmarks to /"),
+    ("/web/", "leads old bookmarks to /"),
+    ("/web/{*rest}", "leads old bookmarks to /"),
+];
 
 /// A daemon without plugins, in this folder.
 async fn app(dir: &std::path::Path) -> App {
