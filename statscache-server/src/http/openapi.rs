@@ -10,6 +10,7 @@ mod operation;
 mod original;
 mod parameters;
 mod plugins;
+mod prometheus;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,7 @@ fn make(state: &AppState, cards: &Cards, view: &View) -> Value {
         }
     }
     original::describe(&mut paths);
+    prometheus::describe(&mut paths);
     if state.history.is_some() {
         history::describe(&mut paths);
     }
@@ -105,6 +107,7 @@ fn make(state: &AppState, cards: &Cards, view: &View) -> Value {
             {"name": "values", "description": "Questions to any metric."},
             {"name": "metrics", "description": "Each metric of each instance, with its own labels and rows."},
             {"name": "streams", "description": "Answers that are sent again when they change."},
+            {"name": "prometheus", "description": "Prometheus' API over the same metrics."},
             {"name": "original", "description": "The API of the original statscache."},
             {"name": "daemon", "description": "How the daemon itself is."},
             {"name": "history", "description": "Messages themselves, where `[history] serve` is on."},

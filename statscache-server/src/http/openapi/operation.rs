@@ -49,6 +49,13 @@ impl Operation {
         self
     }
 
+    /// The body that it takes, as a form.
+    pub(super) fn form(mut self, schema: Value) -> Self {
+        let content = json!({"application/x-www-form-urlencoded": {"schema": schema}});
+        self.0["requestBody"] = json!({"content": content});
+        self
+    }
+
     /// An answer as JSON.
     pub(super) fn json(self, status: u16, description: &str, schema: Value) -> Self {
         self.answer(status, description, json!({"application/json": {"schema": schema}}))

@@ -67,6 +67,12 @@ fn lists(paths: &mut Paths, id: &Value) {
         .problems(&[400, 404, 503]);
     paths.add("get", "/plugins/{id}/layout", operation);
 
+    let operation = Operation::new("grafana", "plugins", "A dashboard for Grafana, which asks the Prometheus API")
+        .parameters([id.clone()])
+        .json(200, "To be imported.", json!({"type": "object"}))
+        .problems(&[400, 404, 503]);
+    paths.add("get", "/plugins/{id}/grafana.json", operation);
+
     let diff = paths.schema::<Diff>();
     let operation =
         Operation::new("diff", "plugins", "What is built to replace an instance, compared with what serves")
