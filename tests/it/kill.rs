@@ -314,7 +314,9 @@ fn compare(daemon: TestDaemon, publisher: &mut TestPublisher, late: Option<&str>
         let (since, missed) = since(&setup, late);
         let messages = &recount.messages[since as usize - 1..];
         same(late, &answers, messages);
-        assert_eq!((counters(&plugin), missed), ([messages.len() as u64, 0, 0], 0));
+        // On a machine that is busy the journal may drop some before it has read them; it begins behind those.
+        assert_eq!(counters(&plugin), [messages.len() as u64, 0, missed]);
+        assert!(missed < since, "{missed} missed before {since}");
     }
     (setup, recount.messages.len() as u64)
 }
