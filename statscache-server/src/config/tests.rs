@@ -135,7 +135,7 @@ fn ranges_are_as_documented_in_docs_and_sample_from_both_sides() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 50, "bounds checked");
+    assert_eq!(checked, 52, "bounds checked");
 }
 
 /// What the sample says about an option; the name alone must be enough to find it.
@@ -287,15 +287,15 @@ fn every_option_reaches_its_field() {
         },
         log: LogConfig { level: LogLevel::Trace },
         instances: vec![
-            instance("volume", "volume", true, serde_json::json!({}), 53),
+            instance("volume", "volume", true, serde_json::json!({}), 54),
             instance(
                 "volume",
                 "volume-2",
                 false,
                 serde_json::json!({"topics": ["a.#"], "n": u64::MAX, "deep": {"x": -1.5, "y": true}}),
-                55,
+                56,
             ),
-            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 60),
+            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 61),
         ],
     };
     assert_eq!(Config::parse(text, "/etc/sc/c.toml").expect("all options"), expect);
