@@ -203,7 +203,7 @@ async fn one_that_reads_nothing_is_left_and_holds_up_nobody() {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let listener = LimitedListener::new(listener, 2, Duration::from_millis(200));
+    let listener = LimitedListener::new(listener, 2, Duration::from_secs(2));
     let server = tokio::spawn(axum::serve(listener, Router::new().route("/", open)).into_future());
     let connect = async || {
         let mut client = TcpStream::connect(address).await.expect("connected");
