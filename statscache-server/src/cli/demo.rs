@@ -119,7 +119,7 @@ fn tell(app: &App, bus: &str, rate: f64) {
         }
     }
     println!();
-    println!("In another terminal, or in a browser:");
+    println!("Open {http}/ in a browser, or in another terminal:");
     let asks = [
         ("plugins", "what there is"),
         ("plugins/volume/by_category?start=now-5m&step=1m", "messages by category"),
