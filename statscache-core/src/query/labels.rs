@@ -33,13 +33,14 @@ pub struct LabelValues {
 /// Values of a label among all label sets that there have been. One pass over them, which holds one value more than
 /// the limit and no copy.
 pub fn label_values(view: &MetricView, query: &LabelQuery) -> Result<LabelValues, QueryError> {
+    let filters: Vec<Filter> = query.filters.iter().map(Filter::short).collect();
     let mut found = Lowest { values: BTreeSet::new(), limit: query.limit, truncated: false };
     for chunk in &view.series {
         chunk.for_each(view.descriptor.dimensions.len(), |set| {
             let Some(value) = set.get(query.dimension) else { return };
             // Cheap refusals first: most label sets repeat a value, or are behind all that is wanted.
             let is_behind = query.after.as_deref().is_none_or(|after| *value > after);
-            if is_behind && found.wants(value) && query.filters.iter().all(|filter| filter.admits(set)) {
+            if is_behind && found.wants(value) && filters.iter().all(|filter| filter.admits(set)) {
                 found.insert(value);
             }
         })?;

@@ -26,6 +26,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// With several `*` in a row as one, which they mean: each takes time for each label.
+    pub(super) fn short(&self) -> Self {
+        let mut short = self.clone();
+        for pattern in &mut short.patterns {
+            let mut before = None;
+            pattern.retain(|c| before.replace(c) != Some('*') || c != '*');
+        }
+        short
+    }
+
     /// Whether a label set has a label that fits.
     pub(super) fn admits(&self, set: &[&str]) -> bool {
         set.get(self.dimension).is_some_and(|label| self.fits(label))
@@ -81,6 +91,7 @@ impl<'v> Groups<'v> {
         path: Option<Path>,
     ) -> Result<Self, Corrupt> {
         let count = view.descriptor.dimensions.len();
+        let filters: Vec<Filter> = filters.iter().map(Filter::short).collect();
         let dimensions: Vec<usize> = by.map_or_else(|| (0..count).collect(), <[usize]>::to_vec);
         // With all labels kept as they are every series is a group of its own.
         let is_whole = path.is_none() && (0..count).all(|dimension| dimensions.contains(&dimension));
@@ -242,6 +253,16 @@ mod tests {
             ("a*a", "a", false),
         ] {
             assert_eq!(glob(pattern, text), fits, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn stars_in_a_row_are_one() {
+        for (pattern, kept) in
+            [("", ""), ("*", "*"), ("***", "*"), ("**a**b*c", "*a*b*c"), ("a", "a"), ("**é**", "*é*")]
+        {
+            let filter = Filter { dimension: 0, patterns: vec![pattern.to_owned()] };
+            assert_eq!(filter.short().patterns, [kept], "{pattern}");
         }
     }
 

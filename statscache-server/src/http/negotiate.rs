@@ -16,12 +16,10 @@ impl Encoding {
     /// The best that the client takes: of equal ones the smallest result.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let Some(accept) = text(headers, &axum::http::header::ACCEPT_ENCODING) else { return Self::Identity };
-        let quality = |name: &str| {
-            let of =
-                |wanted: &str| ranges(&accept).find(|range| range.0.eq_ignore_ascii_case(wanted)).map(|range| range.1);
-            of(name).or_else(|| of("*")).unwrap_or(0)
-        };
-        let (zstd, gzip) = (quality("zstd"), quality("gzip").max(quality("x-gzip")));
+        let of = |name: &str| ranges(&accept).find(|range| range.0.eq_ignore_ascii_case(name)).map(|range| range.1);
+        // `*` stands for what is not named, by neither of its names.
+        let quality = |named: Option<u16>| named.or_else(|| of("*")).unwrap_or(0);
+        let (zstd, gzip) = (quality(of("zstd")), quality(of("gzip").max(of("x-gzip"))));
         match (zstd, gzip) {
             (0, 0) => Self::Identity,
             (zstd, gzip) if zstd >= gzip => Self::Zstd,
@@ -140,6 +138,8 @@ mod tests {
             (&["gzip;q=1.0, zstd;q=0.5"], Encoding::Gzip),
             (&["zstd;q=0, *"], Encoding::Gzip),
             (&["*;q=0"], Encoding::Identity),
+            (&["gzip;q=0, zstd;q=0, *"], Encoding::Identity),
+            (&["x-gzip;q=0, zstd;q=0, *;q=0.5"], Encoding::Identity),
             (&["deflate", "gzip"], Encoding::Gzip),
             (&["identity"], Encoding::Identity),
             (&[""], Encoding::Identity),

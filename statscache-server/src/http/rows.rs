@@ -1,6 +1,6 @@
 //! Rows of an answer as JSON, and what their columns are.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};
@@ -183,12 +183,22 @@ impl Serialize for ValueDto<'_> {
             })),
             RowValue::Latest { json, .. } => {
                 // What is stored was checked to be JSON when it came in.
-                let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
+                let json = in_one_line(json);
+                let value: &RawValue = serde_json::from_str(&json).map_err(serde::ser::Error::custom)?;
                 value.serialize(serializer)
             }
             RowValue::Sum { sum, .. } => Number(*sum).serialize(serializer),
             RowValue::Unknown => serializer.serialize_none(),
         }
+    }
+}
+
+/// JSON without line breaks, which end a row of NDJSON and the data of an event. They stand only between tokens:
+/// texts have them as `\n`.
+fn in_one_line(json: &str) -> Cow<'_, str> {
+    match json.contains(['\n', '\r']) {
+        true => json.replace(['\n', '\r'], " ").into(),
+        false => json.into(),
     }
 }
 
@@ -203,5 +213,18 @@ impl Serialize for Number {
         } else {
             serializer.serialize_f64(self.0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_came_in_lines_is_told_in_one() {
+        let json = "{\r\n  \"a\": \"b\\n\",\n  \"c\": 1.50\n}".to_owned();
+        let value = RowValue::Latest { json, id: String::new() };
+        let told = serde_json::to_string(&ValueDto(&value)).expect("JSON");
+        assert_eq!(told, r#"{    "a": "b\n",   "c": 1.50 }"#);
     }
 }
