@@ -117,7 +117,7 @@ impl Declaration {
 
 impl MetricDescriptor {
     /// Names of query parameters and answer columns that a label would hide.
-    const RESERVED: [&str; 4] = ["time", "value", "id", "coverage"];
+    const RESERVED: [&str; 6] = ["time", "value", "id", "coverage", "values", "others"];
     /// Parts of a plugin's URL that are no metric.
     const RESERVED_NAMES: [&str; 5] = ["schema", "stream", "diff", "layout", "labels"];
 

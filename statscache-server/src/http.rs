@@ -16,6 +16,7 @@ mod legacy;
 mod metric;
 mod negotiate;
 mod openapi;
+mod outgoing;
 mod page;
 mod params;
 mod plugins;
@@ -56,6 +57,7 @@ use answers::Answers;
 use connections::{IDLE_MAX, LimitedListener};
 use front::Front;
 use metric::Caching;
+use outgoing::Outgoing;
 use problem::Problem;
 use queries::Queries;
 use stream::Streams;
@@ -89,6 +91,7 @@ pub struct AppState {
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
     answers: Arc<Answers>,
+    outgoing: Outgoing,
     caching: Caching,
     streams: Arc<Streams>,
     openapi: Arc<openapi::Cache>,
@@ -107,6 +110,7 @@ impl AppState {
         (backfill, history): (Arc<Backfill>, Option<Arc<HistoryService>>),
         settings: &Settings,
     ) -> Self {
+        let outgoing = Outgoing::new();
         Self {
             view: shared.view.clone(),
             cards,
@@ -118,8 +122,9 @@ impl AppState {
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
-            answers: Arc::new(Answers::new(settings.answers_bytes_max)),
+            answers: Arc::new(Answers::new(settings.answers_bytes_max, outgoing.clone())),
             openapi: Arc::default(),
+            outgoing,
             caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
             streams: Arc::new(Streams::new()),
             rows_max: settings.rows_max,
@@ -195,7 +200,7 @@ pub async fn serve(
         let _ = stopping.wait_for(|stop| *stop).await;
         streams.stop();
     };
-    let front = Front::new(state.view.clone(), state.answers.clone(), router(state));
+    let front = Front::new(state.view.clone(), state.answers.clone(), state.outgoing.clone(), router(state));
     Ok(axum::serve(listener, front.into_make_service()).with_graceful_shutdown(stop).await?)
 }
 

@@ -12,7 +12,7 @@ use std::{
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 use statscache_core::view::View;
@@ -25,6 +25,7 @@ use super::{
     encode::{self, WORTH_BYTES},
     format::Format,
     negotiate::Encoding,
+    outgoing::Outgoing,
     problem::Problem,
     queries::Queries,
 };
@@ -95,7 +96,7 @@ impl Rendered {
     }
 
     /// The response: without a body if the client has it already.
-    pub(super) fn respond(&self, asked: &HeaderMap) -> Response {
+    fn respond(&self, asked: &HeaderMap, outgoing: &Outgoing) -> Response {
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = self.headers.clone();
         if is_known(asked, &self.headers[header::ETAG]) {
@@ -104,7 +105,10 @@ impl Rendered {
                 response.headers_mut().remove(name);
             }
         } else {
-            *response.body_mut() = Body::from(self.body.clone());
+            match outgoing.count(self.body.clone()) {
+                Ok(body) => *response.body_mut() = Body::from(body),
+                Err(problem) => return problem.into_response(),
+            }
         }
         response
     }
@@ -170,17 +174,23 @@ struct Slot {
 pub(super) struct Answers {
     kept: Cache<Key, Arc<Rendered>, Weight>,
     under_way: Mutex<HashMap<Key, Weak<Slot>>>,
+    outgoing: Outgoing,
     made: AtomicU64,
     found: AtomicU64,
 }
 
 impl Answers {
     /// Keeps at most so many bytes.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize, outgoing: Outgoing) -> Self {
         /// A guess at how long they are, for the first size of the table.
         const BYTES_TYPICAL: usize = 4 << 10;
         let kept = Cache::with_weighter(bytes_max / BYTES_TYPICAL, bytes_max as u64, Weight);
-        Self { kept, under_way: Mutex::default(), made: AtomicU64::new(0), found: AtomicU64::new(0) }
+        Self { kept, under_way: Mutex::default(), outgoing, made: AtomicU64::new(0), found: AtomicU64::new(0) }
+    }
+
+    /// The response to a request with these headers.
+    pub(super) fn respond(&self, answer: &Rendered, asked: &HeaderMap) -> Response {
+        answer.respond(asked, &self.outgoing)
     }
 
     /// What they came to so far.
@@ -285,7 +295,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thousand_that_ask_at_once_make_one_answer() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Arc::new(Queries::new()));
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Arc::new(Queries::new()));
         let made = Arc::new(AtomicUsize::new(0));
         // Nobody gets it before all have asked.
         let asked = Arc::new(tokio::sync::Barrier::new(1000));
@@ -317,7 +327,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_left_does_not_stop_what_others_wait_for() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Queries::new());
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = tokio::sync::oneshot::channel();
         let make = move || {
@@ -342,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_view_and_every_form_has_its_own() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Queries::new());
         let long = "long ".repeat(1000);
         let gzip = Variant { encoding: Encoding::Gzip, ..JSON };
         let mut tags = Vec::new();
@@ -371,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_kept_than_may_be_and_problems_are_not() {
-        let (answers, queries) = (Arc::new(Answers::new(100_000)), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(100_000, Outgoing::new())), Queries::new());
         for n in 0..200 {
             let target = format!("/{n}");
             let make = || Ok(draft(1, &"x".repeat(5000)));

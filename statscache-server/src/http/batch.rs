@@ -10,7 +10,12 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statscache_core::{limits::QUERY_CELLS_MAX, query::QueryError, view::View};
+use serde_json::Value;
+use statscache_core::{
+    limits::{QUERY_CELLS_MAX, QUERY_ROWS_MAX},
+    query::QueryError,
+    view::View,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -35,8 +40,8 @@ const BODY_MAX: usize = 256 << 10;
 #[serde(deny_unknown_fields)]
 pub(super) struct Batch {
     /// From 1 to 100.
-    #[schemars(length(min = 1, max = QUERIES_MAX))]
-    queries: Vec<BatchQuery>,
+    #[schemars(with = "Vec<BatchQuery>", length(min = 1, max = QUERIES_MAX))]
+    queries: Vec<Value>,
 }
 
 /// A question: the parameters of `GET /plugins/{plugin}/{metric}` by the same names.
@@ -68,6 +73,10 @@ enum Texts {
 enum Scalar {
     Text(String),
     Number(serde_json::Number),
+    /// As if it was not there.
+    Nothing(()),
+    #[schemars(skip)]
+    Other(Value),
 }
 
 impl Texts {
@@ -91,6 +100,10 @@ impl BatchQuery {
             let value = match value {
                 Scalar::Text(text) => text.clone(),
                 Scalar::Number(number) => number.to_string(),
+                Scalar::Nothing(()) => continue,
+                Scalar::Other(value) => {
+                    return Err(Problem::parameter(name, Some(&value.to_string()), "a text or a number"));
+                }
             };
             parameters.push((name.clone(), value));
         }
@@ -137,7 +150,7 @@ pub(super) async fn query(State(state): State<AppState>, request: Request) -> Re
         draft(&answer.0, answer.1)
     };
     let answer = state.answers.get(&state.queries, (&target, variant, view), make).await?;
-    let mut response = answer.respond(&HeaderMap::new());
+    let mut response = state.answers.respond(&answer, &HeaderMap::new());
     // Both are about what a URL names.
     response.headers_mut().remove(header::ETAG);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -165,22 +178,44 @@ fn read(body: &Bytes) -> Result<Batch, Problem> {
     }
 }
 
-/// Together they may visit as many cells, and tell as many rows, as one question may alone.
+/// What the questions of a request may cost together: as much as one alone.
+struct Budget {
+    /// Cells visited, rows made, and labels matched, which take about as long.
+    work: u64,
+    /// Rows told.
+    rows: usize,
+}
+
+impl Budget {
+    fn answer(&mut self, mut question: Question) -> Result<MetricAnswer, Failure> {
+        let patterns: usize = question.query.filters.iter().map(|filter| filter.patterns.len()).sum();
+        let matching = u64::from(question.metric.series_count) * patterns as u64;
+        self.work = self.work.checked_sub(matching).ok_or_else(Self::spent)?;
+        question.query.limit = question.query.limit.min(self.rows);
+        let answer = question.run_within(self.work);
+        let done = match &answer {
+            Ok(answer) => answer.cells + answer.total as u64,
+            Err(QueryError::TooManyRows) => QUERY_ROWS_MAX as u64,
+            Err(_) => 0,
+        };
+        self.work = self.work.saturating_sub(done);
+        let answer = answer?;
+        self.rows -= answer.rows.len().min(self.rows);
+        Ok(MetricAnswer::new(&question, answer))
+    }
+
+    fn spent() -> Problem {
+        Problem::too_expensive("the questions of this request cost too much together; ask fewer at once".to_owned())
+    }
+}
+
 fn answer(state: &AppState, view: &Arc<View>, batch: &Batch) -> Result<(BatchAnswer, ViewId), Failure> {
-    let (mut cells, mut rows) = (QUERY_CELLS_MAX, state.rows_max);
+    let mut budget = Budget { work: QUERY_CELLS_MAX, rows: state.rows_max };
     let mut answers = Vec::with_capacity(batch.queries.len());
     for query in &batch.queries {
-        let asked = query
-            .parameters()
-            .and_then(|parameters| Question::read(state, view, (&query.plugin, &query.metric), &parameters));
-        let answered = asked.map_err(Failure::from).and_then(|mut question| {
-            question.query.limit = question.query.limit.min(rows);
-            let answer = question.run_within(cells)?;
-            cells -= answer.cells.min(cells);
-            rows -= answer.rows.len().min(rows);
-            Ok(MetricAnswer::new(&question, answer))
-        });
-        answers.push(match answered {
+        let asked = read_one(query)
+            .and_then(|query| Question::read(state, view, (&query.plugin, &query.metric), &query.parameters()?));
+        answers.push(match asked.map_err(Failure::from).and_then(|question| budget.answer(question)) {
             Ok(answer) => Item::Answer(Box::new(answer)),
             Err(Failure::Problem(problem)) => Item::Problem { problem },
             // Nobody may see two views in one answer.
@@ -189,6 +224,11 @@ fn answer(state: &AppState, view: &Arc<View>, batch: &Batch) -> Result<(BatchAns
         });
     }
     Ok((BatchAnswer { as_of: When(view.as_of, TimeForm::Rfc3339), answers }, ViewId::of(view)))
+}
+
+/// A question that does not read is a problem of its own.
+fn read_one(query: &Value) -> Result<BatchQuery, Problem> {
+    BatchQuery::deserialize(query).map_err(|error| Problem::unreadable_body(&error.to_string()))
 }
 
 fn draft(answer: &BatchAnswer, view: ViewId) -> Result<Draft, Problem> {

@@ -19,7 +19,7 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Watermark, Statscache-Partial, X-Link-Count, X-Link-Number",
+            "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Watermark, Statscache-Partial, Statscache-Total, Statscache-Truncated, X-Link-Count, X-Link-Number",
         ),
     ),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -36,17 +36,22 @@ pub(super) fn set_headers(headers: &mut HeaderMap) {
 #[derive(Clone, Copy)]
 pub(super) struct Asked {
     is_options: bool,
+    is_head: bool,
     encoding: Encoding,
 }
 
 impl Asked {
     pub(super) fn of(request: &Request) -> Self {
-        Self { is_options: request.method() == Method::OPTIONS, encoding: Encoding::of(request.headers()) }
+        Self {
+            is_options: request.method() == Method::OPTIONS,
+            is_head: request.method() == Method::HEAD,
+            encoding: Encoding::of(request.headers()),
+        }
     }
 }
 
 /// Makes of what a route says what a client gets.
-pub(super) async fn finish(Asked { is_options, encoding }: Asked, mut response: Response) -> Response {
+pub(super) async fn finish(Asked { is_options, is_head, encoding }: Asked, mut response: Response) -> Response {
     // Of all errors only this one is the framework's own, in its own words.
     let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
     if response.status() == StatusCode::BAD_REQUEST
@@ -58,6 +63,10 @@ pub(super) async fn finish(Asked { is_options, encoding }: Asked, mut response: 
     // The framework names the methods in `Allow`, and nothing else.
     if response.status() == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(header::CONTENT_TYPE) {
         response = if is_options { options(response.headers()) } else { refused(response.headers()) };
+    }
+    if is_head && encoding.name().is_some() {
+        // A GET may be packed, and nobody knows how long that would be.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     let mut response = packed(response, encoding).await;
     let headers = response.headers_mut();

@@ -46,7 +46,17 @@ impl Listener for LimitedListener {
             tracing::debug!(%address, "no TCP_NODELAY: {error}");
         }
         let idle = Box::pin(sleep(self.idle_max));
-        (Connection { stream, moved: Instant::now(), idle, idle_max: self.idle_max, _permit: permit }, address)
+        (
+            Connection {
+                stream,
+                moved: Instant::now(),
+                is_reading: false,
+                idle,
+                idle_max: self.idle_max,
+                _permit: permit,
+            },
+            address,
+        )
     }
 
     fn local_addr(&self) -> io::Result<Self::Addr> {
@@ -57,8 +67,11 @@ impl Listener for LimitedListener {
 /// A connection; dropped, it makes room for another.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// When something moved last.
+    /// When something was written last, or the first of what came after it read: who sends a byte now and then does not
+    /// keep a connection for himself.
     moved: Instant,
+    /// Whether something was read since something was written.
+    is_reading: bool,
     /// When it may have been idle for too long.
     idle: Pin<Box<Sleep>>,
     idle_max: Duration,
@@ -68,11 +81,14 @@ pub(super) struct Connection {
 impl Connection {
     /// Passes on what the stream said; where something moved, it is not idle, and where nothing
     /// does for too long, that is an error.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>, is_read: bool) -> Poll<io::Result<T>> {
         match polled {
             Poll::Ready(done) => {
                 // To move the timer as well would take a lock, for each request twice.
-                self.moved = Instant::now();
+                if !(is_read && self.is_reading) {
+                    self.moved = Instant::now();
+                }
+                self.is_reading = is_read;
                 Poll::Ready(done)
             }
             Poll::Pending => loop {
@@ -93,7 +109,7 @@ impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.watch(cx, polled)
+        this.watch(cx, polled, true)
     }
 }
 
@@ -101,7 +117,7 @@ impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.watch(cx, polled)
+        this.watch(cx, polled, false)
     }
 
     fn poll_write_vectored(
@@ -111,7 +127,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.watch(cx, polled)
+        this.watch(cx, polled, false)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -154,6 +170,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_whose_question_never_ends_is_left() {
+        let idle_max = Duration::from_millis(300);
+        let (mut connection, mut client) = pair(idle_max).await;
+        let dripping = async {
+            let mut ticks = tokio::time::interval(idle_max / 10);
+            while client.write_u8(b'x').await.is_ok() {
+                ticks.tick().await;
+            }
+        };
+        let reading = async { while connection.read_u8().await.is_ok() {} };
+        tokio::select! {
+            () = dripping => {}
+            () = reading => {}
+        }
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
     async fn one_that_goes_on_is_not() {
         let idle_max = Duration::from_millis(300);
         let (mut connection, mut client) = pair(idle_max).await;
@@ -161,6 +195,7 @@ mod tests {
         while began.elapsed() < 3 * idle_max {
             client.write_u8(1).await.unwrap();
             assert_eq!(connection.read_u8().await.unwrap(), 1);
+            connection.write_u8(2).await.unwrap();
             // Until now nothing has looked at the timer.
             let nothing = tokio::time::timeout(idle_max / 10, connection.read_u8()).await;
             assert!(nothing.is_err(), "there is nothing to read, and it is too early to leave");

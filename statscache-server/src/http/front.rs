@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::{
     answers::{Answers, Variant, ViewId, is_read},
     common::{self, Asked},
+    outgoing::Outgoing,
 };
 use crate::ingest::PresentView;
 
@@ -27,11 +28,12 @@ pub(super) struct Front {
 struct Hot {
     view: Arc<PresentView>,
     answers: Arc<Answers>,
+    outgoing: Outgoing,
 }
 
 impl Front {
-    pub(super) fn new(view: Arc<PresentView>, answers: Arc<Answers>, routes: Router) -> Self {
-        Self { hot: Arc::new(Hot { view, answers }), routes }
+    pub(super) fn new(view: Arc<PresentView>, answers: Arc<Answers>, outgoing: Outgoing, routes: Router) -> Self {
+        Self { hot: Arc::new(Hot { view, answers, outgoing }), routes }
     }
 }
 
@@ -44,7 +46,7 @@ impl Hot {
         let target = request.uri().path_and_query()?.as_str();
         let variant = Variant::of(request.headers()).ok()?;
         let view = ViewId::of(&self.view.load());
-        Some(self.answers.kept(target, variant, view)?.respond(request.headers()))
+        Some(self.answers.respond(&*self.answers.kept(target, variant, view)?, request.headers()))
     }
 }
 
@@ -62,9 +64,10 @@ impl Service<Request> for Front {
             Some(response) => Answering::Found(Some(response)),
             None => {
                 let (asked, routed) = (Asked::of(&request), self.routes.call(request));
+                let outgoing = self.hot.outgoing.clone();
                 Answering::Routed(Box::pin(async move {
                     let Ok(response) = routed.await;
-                    common::finish(asked, response).await
+                    outgoing.hold(common::finish(asked, response).await).await
                 }))
             }
         }

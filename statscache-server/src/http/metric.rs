@@ -98,10 +98,19 @@ pub(super) async fn values(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Problem> {
-    let variant = Variant::of(request.headers())?;
+    let variant = match Variant::of(request.headers()) {
+        Ok(variant) => variant,
+        // The URL says which, whatever the client likes best.
+        Err(_) if query.as_deref().is_some_and(names_format) => Variant::default(),
+        Err(problem) => return Err(problem),
+    };
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let answer = answer(&state, target, (id, name), query.as_deref().unwrap_or_default(), variant).await?;
-    Ok(answer.respond(request.headers()))
+    Ok(state.answers.respond(&answer, request.headers()))
+}
+
+fn names_format(query: &str) -> bool {
+    query.split('&').any(|part| part.starts_with("format="))
 }
 
 /// The answer to a question with this path and query, made once for all who ask it.
@@ -143,7 +152,7 @@ fn draft(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, state.caching.of(question, answer));
     if format != Format::Json {
-        headers.extend(answer.freshness());
+        headers.extend(answer.in_headers());
     }
     if let Some(links) = pages(&question.query, answer, parameters) {
         headers.insert(header::LINK, links);
@@ -173,16 +182,17 @@ fn fingerprint(body: &[u8], format: Format) -> u64 {
 
 /// Where the rows before and behind these are (RFC 8288), relative to the URL of the question.
 fn pages(query: &Query, answer: &MetricAnswer, parameters: &[(String, String)]) -> Option<HeaderValue> {
-    let to = |offset: usize, relation: &str| {
-        let offset = offset.to_string();
-        let others = parameters.iter().filter(|(name, _)| name != "offset");
+    let to = |offset: usize, limit: usize, relation: &str| {
+        let (offset, limit) = (offset.to_string(), limit.to_string());
+        let others = parameters.iter().filter(|(name, _)| name != "offset" && name != "limit");
         let others = others.map(|(name, value)| (name.as_str(), value.as_str()));
-        let query = urlquery::encode(others.chain([("offset", offset.as_str())]));
+        let query = urlquery::encode(others.chain([("limit", limit.as_str()), ("offset", offset.as_str())]));
         format!("<?{query}>; rel=\"{relation}\"")
     };
-    let first = (query.offset > 0).then(|| to(0, "first"));
-    let previous = (query.offset > 0).then(|| to(query.offset.saturating_sub(query.limit), "prev"));
-    let next = answer.truncated.then(|| to(query.offset + query.limit, "next"));
+    let first = (query.offset > 0).then(|| to(0, query.limit, "first"));
+    let previous =
+        (query.offset > 0).then(|| to(query.offset.saturating_sub(query.limit), query.limit.min(query.offset), "prev"));
+    let next = answer.truncated.then(|| to(query.offset + query.limit, query.limit, "next"));
     let links: Vec<String> = [first, previous, next].into_iter().flatten().collect();
     (!links.is_empty()).then(|| HeaderValue::from_str(&links.join(", ")).ok())?
 }
@@ -201,7 +211,8 @@ impl Caching {
         const OVER_MICROS: i64 = 86_400_000_000;
         const HISTORY_SECS: u64 = 300;
         let Question { view, query, look, .. } = question;
-        let is_over = query.end.is_some_and(|end| end <= view.horizon.plus_micros(-OVER_MICROS));
+        let is_over =
+            answer.step.is_some() && query.end.is_some_and(|end| end <= view.horizon.plus_micros(-OVER_MICROS));
         let text = match is_over && look.is_fixed && !answer.partial {
             true => format!("public, max-age={HISTORY_SECS}, stale-while-revalidate=86400"),
             false => format!("public, max-age={}, stale-while-revalidate={}", self.interval, 10 * self.interval),
@@ -242,12 +253,14 @@ impl MetricAnswer {
     }
 
     /// How fresh and how whole it is, for forms that hold rows alone.
-    fn freshness(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    fn in_headers(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
         let watermark = self.watermark.time.as_ref().map(|time| time::rfc3339(time.0));
         let texts = [
             ("statscache-as-of", Some(time::rfc3339(self.as_of.0))),
             ("statscache-watermark", watermark),
             ("statscache-partial", Some(self.partial.to_string())),
+            ("statscache-total", Some(self.total.to_string())),
+            ("statscache-truncated", Some(self.truncated.to_string())),
         ];
         texts
             .into_iter()

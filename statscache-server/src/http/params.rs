@@ -22,7 +22,7 @@ pub(super) struct Look {
     pub(super) coverage: Shown,
     /// Where it is open, the client's `Accept` decides.
     pub(super) format: Option<Format>,
-    /// Whether the range ends at a moment that does not move with the present.
+    /// Whether both ends of the range stay where they are.
     pub(super) is_fixed: bool,
 }
 
@@ -55,6 +55,7 @@ pub(super) fn read(
     let order = Order { by: OrderBy::Time, descending: !bucketed };
     let mut query = Query { order, limit: Query::default().limit.min(rows_max), ..Query::default() };
     let mut look = Look::default();
+    let mut moves = false;
     let mut seen: Vec<&str> = Vec::new();
     let mut patterns = 0;
     let mut rollup = Rollup::default();
@@ -65,10 +66,13 @@ pub(super) fn read(
         seen.push(name);
         let bad = |allowed: &str| Problem::parameter(name, Some(value), allowed);
         match name.as_str() {
-            "start" => query.start = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?),
+            "start" => {
+                query.start = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?);
+                moves |= value.starts_with("now");
+            }
             "end" => {
                 query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?);
-                look.is_fixed = !value.starts_with("now");
+                moves |= value.starts_with("now");
             }
             "step" if bucketed => {
                 query.step = Some(time::parse_span(value).ok_or_else(|| bad(time::SPANS))?);
@@ -131,6 +135,12 @@ pub(super) fn read(
         }
     }
     rollup.finish(metric, seen.contains(&"order"), &mut query)?;
+    look.is_fixed = query.end.is_some() && !moves;
+    if let (OrderBy::Label(dimension), Some(by)) = (query.order.by, &query.by)
+        && !by.contains(&dimension)
+    {
+        return Err(Problem::parameter("order", Some(&metric.dimensions[dimension]), "a label that `by` keeps"));
+    }
     if let (Some(_), Some(points)) = (query.step, query.max_points) {
         return Err(Problem::parameter(
             "max_points",

@@ -8,7 +8,7 @@ use statscache_plugin_sdk::{Resolution, Timestamp};
 
 /// What a time may look like, for error messages.
 pub(crate) const ALLOWED: &str = "RFC 3339 (2026-01-31T12:00:00Z; without an offset it is UTC: 2026-01-31T12:00), \
-    a date (2026-01-31), seconds since 1970 (but no year 2026 or day 20260131), now, now-1h, now+5m, now-PT1H";
+    a date (2026-01-31), seconds since 1970 (no milliseconds, no year 2026, no day 20260131), now, now-1h, now+5m, now-PT1H";
 
 /// What a span of time may look like, for error messages.
 pub(crate) const SPANS: &str =
