@@ -387,6 +387,28 @@ fn what_cannot_be_answered_says_why() {
     assert_eq!(points["result"][0]["values"].as_array().map(Vec::len), Some(11_001));
 }
 
+#[test]
+fn what_would_take_all_memory_is_refused() {
+    let (daemon, begin) = kinds::with_history();
+    // Twice as long at each level: half an exabyte.
+    let mut doubled = "label_replace(vector(1), \"a\", \"0123456789abcdef\", \"\", \"\")".to_owned();
+    for _ in 0..55 {
+        doubled = format!("label_replace({doubled}, \"a\", \"$1$1\", \"a\", \"(.*)\")");
+    }
+    let pairs = [("query", &*doubled), ("time", &begin.to_string())];
+    assert!(refused(&daemon, "query", &pairs, (422, "execution")).contains("65536 bytes"));
+
+    // Each of them waits for all behind it.
+    let power = ["kinds_dists"; 480].join("^");
+    let (start, end) = (begin.to_string(), (begin + 11_000).to_string());
+    let pairs = [("query", &*power), ("start", &start), ("end", &end), ("step", "1")];
+    assert!(refused(&daemon, "query_range", &pairs, (422, "execution")).contains("fewer selectors"));
+
+    let selectors = [("match[]", "{of=~\"a.*\"}"); 17];
+    let error = refused(&daemon, "series", &selectors, (400, "bad_data"));
+    assert!(error.contains("match[]") && error.contains("regular expressions"), "{error}");
+}
+
 /// Every query of every dashboard is one that is answered.
 #[test]
 fn dashboards_ask_what_is_answered() {

@@ -38,8 +38,8 @@ pub(super) fn describe(paths: &mut Paths) {
 }
 
 fn of_rows() -> Vec<Value> {
-    let seconds = || json!({"type": "integer", "minimum": 0, "maximum": 253_402_300_799_i64});
-    let number = |least: u32| json!({"type": "integer", "minimum": least, "maximum": 1_000_000});
+    let seconds = || json!({"type": "number"});
+    let number = |least: u32| json!({"type": "integer", "minimum": least, "maximum": usize::MAX});
     vec![
         parameters::query("start", "Only rows with that `timestamp`, or a later one.", seconds()),
         parameters::query(

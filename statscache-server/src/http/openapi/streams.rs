@@ -64,7 +64,11 @@ pub(super) fn describe_any(paths: &mut Paths, [id, metric]: [Value; 2], view: &V
 fn questions(view: &View) -> Value {
     let first = view.instances.iter().find_map(|(id, instance)| Some((id, instance.metrics.first()?)));
     let example = first.map_or_else(Vec::new, |(id, metric)| vec![format!("/plugins/{id}/{}", metric.descriptor.name)]);
-    let items = json!({"type": "string", "pattern": "^/plugins/[^/?]+/[^/?]+(\\?.*)?$"});
+    // Of what is percent-encoded once more ASCII, which is always text.
+    let items = json!({
+        "type": "string",
+        "pattern": "^/plugins/([^/?%]|%[0-7][0-9A-Fa-f])+/([^/?%]|%[0-7][0-9A-Fa-f])+(\\?([^%]|%[0-7][0-9A-Fa-f])*)?$",
+    });
     let schema = json!({"type": "array", "items": items, "maxItems": super::super::stream::QUESTIONS_PER_STREAM_MAX});
     let mut parameter = parameters::query("q", "Path of a metric with its query, percent-encoded.", schema);
     parameter["example"] = example.into();

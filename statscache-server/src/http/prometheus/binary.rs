@@ -204,10 +204,12 @@ impl Operator<'_> {
 
 /// Both; a label set that is in both, at different steps, is one series.
 fn joined(mut all: Vec<Series>, added: Vec<Series>) -> Vec<Series> {
+    let places: HashMap<LabelSet, usize> =
+        all.iter().enumerate().map(|(place, series)| (series.labels.clone(), place)).collect();
     for new in added {
-        match all.iter_mut().find(|series| series.labels == new.labels) {
-            Some(series) => {
-                series.samples.iter_mut().zip(new.samples).for_each(|(into, sample)| *into = into.or(sample))
+        match places.get(&new.labels) {
+            Some(place) => {
+                all[*place].samples.iter_mut().zip(new.samples).for_each(|(into, sample)| *into = into.or(sample));
             }
             None => all.push(new),
         }

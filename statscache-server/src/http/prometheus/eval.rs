@@ -16,6 +16,14 @@ use super::{
     window::{self, Moments, Over, Plan, Steps},
 };
 
+/// Samples of all selectors together.
+const QUESTION_SAMPLES_MAX: usize = 32 * SAMPLES_MAX;
+/// What the labels of a series take, in samples.
+const SERIES_WEIGHT: usize = 24;
+/// Bytes of a label that a function makes, and of all of them.
+const LABEL_BYTES_MAX: usize = 64 << 10;
+const LABELS_BYTES_MAX: usize = 64 << 20;
+
 /// Series as they are stored: moments and values.
 pub(super) type Matrix = Vec<(LabelSet, Vec<Sample>)>;
 
@@ -25,6 +33,8 @@ pub(super) struct Evaluator<'s> {
     pub(super) steps: Steps,
     /// What else there is to know.
     pub(super) infos: BTreeSet<String>,
+    /// What was made for this question so far: samples, bytes of labels.
+    pub(super) made: (usize, usize),
 }
 
 impl Evaluator<'_> {
@@ -92,6 +102,7 @@ impl Evaluator<'_> {
                 samples: window::newest(&buckets, series, &moments),
             }));
         }
+        self.keep_room(all.len())?;
         all.sort_by(|a: &Series, b| a.labels.cmp(&b.labels));
         Ok(Value::Vector(told_apart(all)?))
     }
@@ -135,6 +146,7 @@ impl Evaluator<'_> {
                 samples: window::over(&buckets, series, moments, (over, plan.window)),
             }));
         }
+        self.keep_room(all.len())?;
         all.sort_by(|a: &Series, b| a.labels.cmp(&b.labels));
         Ok(Value::Vector(told_apart(all)?))
     }
@@ -166,6 +178,31 @@ impl Evaluator<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// Refuses a question whose selectors together have more than the memory should hold: an operator keeps its left
+    /// side while the right one is worked out.
+    fn keep_room(&mut self, series: usize) -> Result<(), ApiError> {
+        let more = series.saturating_mul(self.steps.count.saturating_add(SERIES_WEIGHT));
+        self.made.0 = self.made.0.saturating_add(more);
+        match self.made.0 {
+            0..=QUESTION_SAMPLES_MAX => Ok(()),
+            _ => Err(ApiError::execution(format!(
+                "the selectors have more than {QUESTION_SAMPLES_MAX} samples together, of which each series counts for \
+                 {SERIES_WEIGHT} more; ask with fewer selectors, add matchers, or ask for a shorter range or a greater step"
+            ))),
+        }
+    }
+
+    /// Refuses labels, made of others, that are longer than the memory should hold.
+    pub(super) fn make_room_for_label(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.made.1 = self.made.1.saturating_add(bytes);
+        if bytes > LABEL_BYTES_MAX || self.made.1 > LABELS_BYTES_MAX {
+            return Err(ApiError::execution(format!(
+                "label_replace() may make labels of {LABEL_BYTES_MAX} bytes at most, and {LABELS_BYTES_MAX} bytes of them"
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses more series than the steps leave room for.

@@ -125,8 +125,12 @@ impl Evaluator<'_> {
         let regex: Regex = regex
             .map_err(|_| ApiError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         let target: Arc<str> = target.as_str().into();
+        let references = replacement.matches('$').count();
         for series in &mut series {
-            if let Some(found) = regex.captures(series.labels.get(source)) {
+            let text = series.labels.get(source);
+            let longest = replacement.len().saturating_add(references.saturating_mul(text.len()));
+            if let Some(found) = regex.captures(text) {
+                self.make_room_for_label(longest)?;
                 let mut value = String::new();
                 found.expand(replacement, &mut value);
                 series.labels.set(&target, value.into());

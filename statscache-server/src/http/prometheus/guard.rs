@@ -16,9 +16,19 @@ const DURATION_MAX: f64 = 3.2e9;
 
 /// Reads a query.
 pub(super) fn parse(text: &str) -> Result<Expr, ApiError> {
+    read("query", text)
+}
+
+/// Reads selectors, which together may have no more than one query.
+pub(super) fn parse_all(name: &str, texts: &[&str]) -> Result<Vec<Expr>, ApiError> {
+    check(&texts.join("\n")).map_err(|why| ApiError::parameter(name, why))?;
+    texts.iter().map(|text| read(name, text)).collect()
+}
+
+fn read(name: &str, text: &str) -> Result<Expr, ApiError> {
     check(text)
         .and_then(|()| parser::parse(text))
-        .map_err(|why| ApiError::parameter("query", format!("parse error: {why}")))
+        .map_err(|why| ApiError::parameter(name, format!("parse error: {why}")))
 }
 
 /// Whether the parser may have it.
@@ -140,6 +150,19 @@ mod tests {
         assert!(refused(&format!("a{{{}}}", r#"b=~".",c!~".","#.repeat(9))).contains("regular expressions"));
         assert!(refused(r#"{a="é"#).contains("parse error"));
         assert!(refused(r#"a{b="\é"}"#).contains("parse error"));
+    }
+
+    #[test]
+    fn selectors_share_the_bounds_of_one_query() {
+        let read =
+            |texts: &[&str]| parse_all("match[]", texts).map(|all| all.len()).map_err(|error| format!("{error:?}"));
+        assert_eq!(read(&["a", r#"{b=~"."} # c"#, r#"d{e="`"}"#]), Ok(3));
+        assert!(read(&[r#"a{b=~"c"}"#; 17]).is_err_and(|error| error.contains("regular expressions")));
+        assert!(
+            read(&[r#"a # " "#, r#"a{b=~"c"}"#].repeat(17)).is_err_and(|error| error.contains("regular expressions"))
+        );
+        assert!(read(&["a"; 1001]).is_err_and(|error| error.contains("words and signs")));
+        assert!(read(&["a", "b{"]).is_err_and(|error| error.contains("match[]") && error.contains("parse error")));
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn evaluated(
     steps: Steps,
     eval: impl FnOnce(&mut Evaluator<'_>) -> Result<QueryData, Failure>,
 ) -> Result<Success<QueryData>, Failure> {
-    let mut evaluator = Evaluator { source, steps, infos: Default::default() };
+    let mut evaluator = Evaluator { source, steps, infos: Default::default(), made: (0, 0) };
     let data = eval(&mut evaluator)?;
     Ok(Success::with(data, Vec::new(), evaluator.infos.into_iter().collect()))
 }

@@ -135,8 +135,9 @@ fn matched(source: &Source, form: &Form, mut visit: impl FnMut(LabelSet)) -> Res
         }
     };
     let mut selectors = Vec::new();
-    for text in form.all("match[]") {
-        match guard::parse(text)? {
+    let texts: Vec<&str> = form.all("match[]").collect();
+    for (expr, text) in guard::parse_all("match[]", &texts)?.into_iter().zip(texts) {
+        match expr {
             Expr::VectorSelector(selector) => selectors.push(Selector::new(&selector)?),
             _ => return Err(ApiError::parameter("match[]", format!("`{text}` is no selector")).into()),
         }
