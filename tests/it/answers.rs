@@ -67,6 +67,9 @@ fn rows_come_as_json_lines_and_tables() {
         assert_eq!(answer.header("statscache-partial"), "false");
     }
     assert_problem("accept", &daemon.ask(Method::GET, &path, &[("accept", "image/png")]), 406);
+    assert_eq!((table.header("statscache-total"), table.header("statscache-truncated")), ("3", "false"));
+    // The URL decides, whatever a browser likes best.
+    ask(&daemon, &format!("{path}&format=csv"), &[("accept", "text/html")]);
     let latest = ask(&daemon, "/plugins/volume/latest_by_topic?format=csv&where.topic=*push", &[]);
     assert!(latest.body.contains(",a.b.c.git.push,\"{\"\"bytes\"\":"), "{}", latest.body);
 }
@@ -100,6 +103,7 @@ fn times_and_steps_as_asked_for() {
         ("max_points=9&step=1m", "max_points"),
         ("offset=-1", "offset"),
         ("step=P1M", "step"),
+        ("order=topic", "order"),
     ] {
         let problem = assert_problem(query, &daemon.get(&format!("/plugins/volume/messages?{query}")), 400);
         assert_eq!(problem["parameter"], parameter);
@@ -170,6 +174,10 @@ fn what_a_client_has_is_not_sent_again() {
         &[],
     );
     assert_eq!(over.header("cache-control"), "public, max-age=300, stale-while-revalidate=86400");
+    for moves in ["latest_by_topic?end=2026-01-01", "messages?start=now-30d&end=2026-11-01&step=1d", "messages"] {
+        let answer = ask(&daemon, &format!("/plugins/volume/{moves}"), &[]);
+        assert_eq!(answer.header("cache-control"), "public, max-age=60, stale-while-revalidate=60", "{moves}");
+    }
     // The next view makes other answers.
     let daemon = daemon.terminate().set("data", "commit_interval", "\"100ms\"").start();
     let mut tags = BTreeSet::new();
@@ -194,6 +202,9 @@ fn answers_are_packed_for_who_can_unpack() {
         assert_eq!(zstd::bulk::decompress(&zstd.bytes, 1 << 20).expect("zstd"), text.as_bytes());
         assert_eq!(text.len(), plain.body.len());
         assert!(gzip.bytes.len() * 2 < plain.bytes.len());
+        let head = daemon.ask(Method::HEAD, path, &[("accept-encoding", "gzip")]);
+        let length = head.header("content-length");
+        assert!(length.is_empty() || length == gzip.bytes.len().to_string(), "{path}: {length}");
     }
     assert!(ask(&daemon, "/healthz", &[("accept-encoding", "gzip")]).header("content-encoding").is_empty());
 }
@@ -249,15 +260,33 @@ fn a_dashboard_is_one_request() {
         ("{}".to_owned(), 400, "queries"),
         (json!({"queries": []}).to_string(), 400, "from 1 to 100"),
         (json!({"queries": vec![question.clone(); 101]}).to_string(), 400, "from 1 to 100"),
-        (json!({"queries": [{"plugin": "volume"}]}).to_string(), 400, "metric"),
         (json!({"queries": [question.clone()], "more": 1}).to_string(), 400, "more"),
+        (
+            json!({"queries": [question.clone(), {"plugin": "volume"}]}).to_string(),
+            400,
+            "queries[1]: missing field `metric`",
+        ),
+        (json!({"queries": [[1, 2]]}).to_string(), 400, "expected a map"),
+        (json!({"queries": [{"plugin": "a", "metric": "b", "wher": {"c": "d"}}]}).to_string(), 400, "queries[0].wher"),
         (json!({"queries": [{"plugin": "volume", "metric": "m", "x": "y".repeat(300_000)}]}).to_string(), 413, "bytes"),
     ] {
         let problem = assert_problem(&body[..body.len().min(60)], &daemon.post("/query", &body), status);
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(word)), "{word}: {problem}");
     }
-    let format = json!({"queries": [{"plugin": "volume", "metric": "messages", "format": "csv"}]}).to_string();
-    assert_eq!(daemon.post("/query", &format).json()["answers"][0]["problem"]["parameter"], "format");
+    // What is wrong with one is said in its place.
+    let odd = json!({"queries": [
+        {"plugin": "volume", "metric": "messages", "format": "csv"},
+        {"plugin": "volume", "metric": "messages", "start": minute, "end": null},
+    ]});
+    let odd = daemon.post("/query", &odd.to_string()).json()["answers"].clone();
+    assert_eq!(odd[0]["problem"]["parameter"], "format");
+    assert_eq!(odd[1]["total"], 1);
+    // Together they cost what one may: each makes 800,000 rows before the first is chosen.
+    let dear = json!({"plugin": "volume", "metric": "by_topic", "start": "now-2h", "end": "now+72h", "step": "1s",
+        "fill": "zero", "limit": 1});
+    let dear = daemon.post("/query", &json!({"queries": vec![dear; 20]}).to_string()).json()["answers"].clone();
+    assert!(dear[0]["total"].as_u64().is_some_and(|total| total > 700_000), "{}", dear[0]);
+    assert_eq!(dear[19]["problem"]["type"], "urn:statscache:too-expensive");
     assert_problem("GET", &daemon.get("/query"), 405);
 }
 

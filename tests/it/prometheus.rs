@@ -396,7 +396,7 @@ fn what_would_take_all_memory_is_refused() {
         doubled = format!("label_replace({doubled}, \"a\", \"$1$1\", \"a\", \"(.*)\")");
     }
     let pairs = [("query", &*doubled), ("time", &begin.to_string())];
-    assert!(refused(&daemon, "query", &pairs, (422, "execution")).contains("65536 bytes"));
+    assert!(refused(&daemon, "query", &pairs, (422, "execution")).contains("8192 bytes"));
 
     // Each of them waits for all behind it.
     let power = ["kinds_dists"; 480].join("^");

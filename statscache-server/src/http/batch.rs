@@ -10,7 +10,7 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use statscache_core::{
     limits::{QUERY_CELLS_MAX, QUERY_ROWS_MAX},
     query::QueryError,
@@ -41,7 +41,7 @@ const BODY_MAX: usize = 256 << 10;
 pub(super) struct Batch {
     /// From 1 to 100.
     #[schemars(with = "Vec<BatchQuery>", length(min = 1, max = QUERIES_MAX))]
-    queries: Vec<Value>,
+    queries: Vec<Map<String, Value>>,
 }
 
 /// A question: the parameters of `GET /plugins/{plugin}/{metric}` by the same names.
@@ -101,9 +101,7 @@ impl BatchQuery {
                 Scalar::Text(text) => text.clone(),
                 Scalar::Number(number) => number.to_string(),
                 Scalar::Nothing(()) => continue,
-                Scalar::Other(value) => {
-                    return Err(Problem::parameter(name, Some(&value.to_string()), "a text or a number"));
-                }
+                Scalar::Other(value) => return Err(not_scalar(name, value)),
             };
             parameters.push((name.clone(), value));
         }
@@ -164,18 +162,29 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     if is_json { Ok(()) } else { Err(Problem::unsupported_type("application/json")) }
 }
 
-fn read(body: &Bytes) -> Result<Batch, Problem> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let batch: Batch = Batch::deserialize(&mut reader)
-        .and_then(|batch| reader.end().map(|()| batch))
-        .map_err(|error| Problem::unreadable_body(&error.to_string()))?;
+/// The questions. What the document of this API does not allow is refused, with its place.
+fn read(body: &Bytes) -> Result<Vec<BatchQuery>, Problem> {
+    let batch: Batch = serde_json::from_slice(body).map_err(|error| Problem::unreadable_body(&error.to_string()))?;
     let count = batch.queries.len();
-    if (1..=QUERIES_MAX).contains(&count) {
-        Ok(batch)
-    } else {
-        let count = count.to_string();
-        Err(Problem::parameter("queries", Some(&count), format!("from 1 to {QUERIES_MAX} questions")))
+    if !(1..=QUERIES_MAX).contains(&count) {
+        let allowed = format!("from 1 to {QUERIES_MAX} questions");
+        return Err(Problem::parameter("queries", Some(&count.to_string()), allowed));
     }
+    batch.queries.iter().enumerate().map(|(place, query)| read_one(place, query)).collect()
+}
+
+fn read_one(place: usize, query: &Map<String, Value>) -> Result<BatchQuery, Problem> {
+    let read = BatchQuery::deserialize(query)
+        .map_err(|error| Problem::unreadable_body(&format!("queries[{place}]: {error}")))?;
+    let odd = read.others.iter().find_map(|(name, value)| match value {
+        Scalar::Other(value) => Some(not_scalar(&format!("queries[{place}].{name}"), value)),
+        _ => None,
+    });
+    odd.map_or(Ok(read), Err)
+}
+
+fn not_scalar(name: &str, value: &Value) -> Problem {
+    Problem::parameter(name, Some(&value.to_string()), "a text, a number or null")
 }
 
 /// What the questions of a request may cost together: as much as one alone.
@@ -209,12 +218,13 @@ impl Budget {
     }
 }
 
-fn answer(state: &AppState, view: &Arc<View>, batch: &Batch) -> Result<(BatchAnswer, ViewId), Failure> {
+fn answer(state: &AppState, view: &Arc<View>, batch: &[BatchQuery]) -> Result<(BatchAnswer, ViewId), Failure> {
     let mut budget = Budget { work: QUERY_CELLS_MAX, rows: state.rows_max };
-    let mut answers = Vec::with_capacity(batch.queries.len());
-    for query in &batch.queries {
-        let asked = read_one(query)
-            .and_then(|query| Question::read(state, view, (&query.plugin, &query.metric), &query.parameters()?));
+    let mut answers = Vec::with_capacity(batch.len());
+    for query in batch {
+        let asked = query
+            .parameters()
+            .and_then(|parameters| Question::read(state, view, (&query.plugin, &query.metric), &parameters));
         answers.push(match asked.map_err(Failure::from).and_then(|question| budget.answer(question)) {
             Ok(answer) => Item::Answer(Box::new(answer)),
             Err(Failure::Problem(problem)) => Item::Problem { problem },
@@ -224,11 +234,6 @@ fn answer(state: &AppState, view: &Arc<View>, batch: &Batch) -> Result<(BatchAns
         });
     }
     Ok((BatchAnswer { as_of: When(view.as_of, TimeForm::Rfc3339), answers }, ViewId::of(view)))
-}
-
-/// A question that does not read is a problem of its own.
-fn read_one(query: &Value) -> Result<BatchQuery, Problem> {
-    BatchQuery::deserialize(query).map_err(|error| Problem::unreadable_body(&error.to_string()))
 }
 
 fn draft(answer: &BatchAnswer, view: ViewId) -> Result<Draft, Problem> {

@@ -215,7 +215,7 @@ impl Caching {
             answer.step.is_some() && query.end.is_some_and(|end| end <= view.horizon.plus_micros(-OVER_MICROS));
         let text = match is_over && look.is_fixed && !answer.partial {
             true => format!("public, max-age={HISTORY_SECS}, stale-while-revalidate=86400"),
-            false => format!("public, max-age={}, stale-while-revalidate={}", self.interval, 10 * self.interval),
+            false => format!("public, max-age={0}, stale-while-revalidate={0}", self.interval),
         };
         HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("no-cache"))
     }

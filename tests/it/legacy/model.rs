@@ -180,8 +180,7 @@ pub struct Model<'m> {
 }
 
 /// What scripts of other origins may read of any answer here.
-const EXPOSED: &str =
-    "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Partial, Statscache-Watermark, X-Link-Count, X-Link-Number";
+const EXPOSED: &str = "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Partial, Statscache-Total, Statscache-Truncated, Statscache-Watermark, X-Link-Count, X-Link-Number";
 const LOG: &str = "release-engineering-event-logs";
 const BY_TOPIC: [&str; 3] = ["volume-by-topic-1s", "volume-by-topic-5s", "volume-by-topic-1m"];
 

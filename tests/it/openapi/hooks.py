@@ -10,6 +10,7 @@ REASONS = [
     "a step for which the range is kept",
     "only together with rollup=sum",
     "only without `step`",
+    "a label that `by` keeps",
     "at most 32 (patterns|filters)",
     "1 to [0-9]+: there are [0-9]+ rows",
     "a shorter range or a coarser step|a coarser step or a shorter range",

@@ -21,7 +21,7 @@ const QUESTION_SAMPLES_MAX: usize = 32 * SAMPLES_MAX;
 /// What the labels of a series take, in samples.
 const SERIES_WEIGHT: usize = 24;
 /// Bytes of a label that a function makes, and of all of them.
-const LABEL_BYTES_MAX: usize = 64 << 10;
+const LABEL_BYTES_MAX: usize = 8 << 10;
 const LABELS_BYTES_MAX: usize = 64 << 20;
 
 /// Series as they are stored: moments and values.
