@@ -1,7 +1,7 @@
 // An answer: in a sentence, as a chart, as a table, and as something to take along.
 
 import { copyButton, h, inline, replace, scrolling } from "./dom.js";
-import { bytes, clock, day, moment, number, plural, range, seconds, shownZone, span, time, units } from "./format.js";
+import { bytes, clock, day, moment, momentOf, number, plural, range, seconds, shownZone, span, time, units } from "./format.js";
 import { COVERAGE, axisName, canDraw, colourOf, drawChart, inWords } from "./chart.js";
 import { choicesOf, labelsOf, partsOf, toSeries } from "./series.js";
 
@@ -9,6 +9,8 @@ import { choicesOf, labelsOf, partsOf, toSeries } from "./series.js";
 const ROWS_SHOWN = 100;
 /** Characters of a JSON value that are in the table at once. */
 const JSON_SHOWN = 60;
+/** Characters of a text that is shown as it is. */
+const TEXT_SHOWN = 200;
 
 /** Shows answers in that element. */
 export function answerView(element) {
@@ -22,18 +24,22 @@ export function answerView(element) {
   let undraw = () => {};
   let shown;
   const hidden = new Set();
+  const slots = new Map();
   const view = {
     /** Something is asked for. */
     wait: () => element.setAttribute("aria-busy", "true"),
     /** An answer to a question at that path; `part` is what to draw of its values. `quiet`: it is one of many. */
     show(metric, path, answer, { part, onPart, quiet = false }) {
-      if (shown?.metric !== metric) hidden.clear();
+      if (shown?.metric !== metric) {
+        hidden.clear();
+        slots.clear();
+      }
       shown = { metric, path, answer, part, onPart };
       element.removeAttribute("aria-busy");
       status.setAttribute("aria-live", quiet ? "off" : "polite");
       replace(problem);
       replace(status, sentence(metric, answer));
-      replace(notes, notesOf(answer));
+      replace(notes, notesOf(answer, path));
       view.draw();
       keep(table, () => replace(table, tableOf(metric, answer)));
       keep(take, () => replace(take, takeAlong(path)));
@@ -43,10 +49,16 @@ export function answerView(element) {
     draw() {
       undraw();
       undraw = () => {};
-      keep(figure, () => (undraw = shown ? draw(figure, shown, hidden, view.draw) : undraw));
+      keep(figure, () => (undraw = shown ? draw(figure, shown, { hidden, slots }, view.draw) : undraw));
     },
     /** In another time zone. */
     again: () => shown && view.show(shown.metric, shown.path, shown.answer, { ...shown, quiet: true }),
+    /** There is nothing to be answered. */
+    say(words) {
+      for (const part of [problem, status, figure, table, take]) replace(part);
+      replace(notes, h("p", { class: "empty" }, words));
+      element.dataset.shown = "none";
+    },
     /** No answer. `isBeside`: what is wrong stands beside the parameter. */
     refuse(error, path, isBeside) {
       element.removeAttribute("aria-busy");
@@ -87,11 +99,13 @@ function sentence(metric, answer) {
 }
 
 /** What who reads the figures must know. */
-function notesOf(answer) {
+function notesOf(answer, path) {
   const notes = [];
   const rows = answer.rows.length;
   if (!rows) notes.push(h("p", { class: "empty" }, emptyWords(answer)));
   if (answer.truncated) notes.push(h("p", { class: "warning" }, `Only ${number(rows)} of ${answer.total ? plural(answer.total, "row") : "more rows"}. Raise “rows at most”, or ask for less.${answer.step ? " What is cut off is not in the chart." : ""}`));
+  const asked = momentOf(new URLSearchParams(path.split("?")[1]).get("start"), answer.as_of);
+  if (answer.step && Date.parse(answer.start) > asked) notes.push(h("p", { class: "warning" }, `Shown from `, time(answer.start), ` ${shownZone()} on, though more was asked for: buckets of ${span(seconds(answer.step))} are not kept longer. A wider step reaches back further.`));
   if (answer.partial) notes.push(h("p", { class: "warning" }, "The plugin has not read everything yet, or was stopped, so figures may be too small: see its state."));
   return notes;
 }
@@ -104,16 +118,29 @@ function emptyWords({ coverage }) {
   return "Nothing was counted, but the bus was not seen all the time.";
 }
 
-function draw(figure, { metric, answer, part, onPart }, hidden, redraw) {
+function draw(figure, { metric, answer, part, onPart }, { hidden, slots }, redraw) {
   const data = answer.step && answer.rows.length && canDraw() && toSeries(answer, metric.kind, part);
   if (!data) {
     replace(figure);
     return () => {};
   }
+  takeSlots(slots, data.series);
   const canvas = h("div", { class: "canvas", role: "img", "aria-label": inWords(data, metric.unit) });
   const legend = legendOf(data, hidden, redraw);
   replace(figure, partChoice(metric, data, onPart), canvas, legend.element);
   return drawChart(canvas, data, { unit: metric.unit, hidden, onPoint: legend.point });
+}
+
+/** Gives each series a colour that it keeps, whichever is the greatest. */
+function takeSlots(slots, series) {
+  const names = new Set(series.map(({ name }) => name));
+  for (const name of [...slots.keys()]) if (!names.has(name)) slots.delete(name);
+  for (const each of series) {
+    if (each.isRest) continue;
+    const taken = new Set(slots.values());
+    if (!slots.has(each.name)) slots.set(each.name, series.findIndex((_, slot) => !taken.has(slot)));
+    each.slot = slots.get(each.name);
+  }
 }
 
 function partChoice(metric, data, onPart) {
@@ -131,18 +158,18 @@ function legendOf(data, hidden, redraw) {
   const values = data.series.map(() => h("span", { class: "number" }));
   const items = data.series.map((series, at) => {
     const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = colourOf(series, at);
+    swatch.style.background = colourOf(series);
     const toggle = () => {
       if (!hidden.delete(series.name)) hidden.add(series.name);
       redraw();
     };
     const pressed = String(!hidden.has(series.name));
     const name = series.name || "all";
-    return h("li", null, h("button", { type: "button", "aria-pressed": pressed, "data-key": `series-${name}`, onclick: toggle }, swatch, h("span", { class: "name" }, name), values[at]));
+    return h("li", null, h("button", { type: "button", "aria-pressed": pressed, "data-key": `series-${name}`, onclick: toggle }, swatch, h("span", { class: "name", title: name.length > 40 && name }, name), values[at]));
   });
   const known = ["partial", "missing"].filter((each) => data.coverage.includes(each));
   const shades = known.map((each) => h("li", { class: "shade" }, h("span", { class: `swatch ${each}`, "aria-hidden": "true" }), COVERAGE[each]));
-  const more = data.hidden > 0 && h("p", { class: "muted" }, `${plural(data.hidden, "more series is", "more series are")} in the table only: ${data.part.name} cannot be added up.`);
+  const more = data.hidden > 0 && h("p", { class: "muted" }, `${plural(data.hidden, "more series is", "more series are")} in the table only: ${data.part.isSum ? "what is below zero cannot be drawn as a part" : `${data.part.name} cannot be added up`}.`);
   const point = (at) => {
     title.textContent = at === null ? (data.part.isSum ? "Sums over the range" : "Greatest in the range") : `${moment(new Date(data.times[at] * 1e3))} ${shownZone()}, ${data.coverage[at]}`;
     data.series.forEach((series, n) => {
@@ -171,7 +198,9 @@ function tableOf(metric, answer, isAll = false) {
   const head = h("tr", null, columns.map(({ name, type }) => h("th", { scope: "col", class: isNumber(type) ? "number" : null }, heading(name, metric))));
   // The date once, where it is the same for all.
   const days = new Set(rows.map((row) => day(row.time)));
-  const context = { answer, most, showTime: days.size === 1 ? clock : moment };
+  // Beside objects and texts, numbers stand where those begin.
+  const isMixed = rows.some(({ value }) => value !== null && typeof value !== "number");
+  const context = { answer, most, isMixed, showTime: days.size === 1 ? clock : moment };
   const body = rows.slice(0, isAll ? rows.length : ROWS_SHOWN).map((row) => h("tr", null, columns.map((column) => cell(column, row, context))));
   const cut = !isAll && rows.length > ROWS_SHOWN;
   const caption = h("caption", null, `${metric.name}: ${cut ? `the first ${number(ROWS_SHOWN)} of ` : ""}${plural(rows.length, "row")}${days.size === 1 ? ` of ${[...days][0]}` : ""}. Times in ${shownZone()}.`);
@@ -184,16 +213,23 @@ function tableOf(metric, answer, isAll = false) {
 const isNumber = (type) => type === "integer" || type === "number";
 const heading = (name, metric) => (name === "value" && metric.unit ? `${name} (${metric.unit})` : name === "time" && metric.tiers ? "bucket from" : name);
 
-function cell({ name, type, get }, row, { answer, most, showTime }) {
+function cell({ name, type, get }, row, { answer, most, showTime, isMixed }) {
   const value = get(row);
   if (type === "time") return h("th", { scope: "row" }, time(value, showTime));
   if (value === null || value === undefined) return h("td", { class: "unknown" }, "unknown");
   if (name === "coverage") return h("td", { class: value }, value);
+  if (type === "string" && value === "") return h("td", { class: "muted" }, "(empty)");
   if (isNumber(type)) return h("td", { class: "number" }, number(value), !answer.step && name === "value" && bar(value, most));
-  if (typeof value === "number") return h("td", { class: "number" }, number(value), bar(value, most));
-  if (type === "array") return h("td", { class: "list" }, value.map((entry, n) => [n > 0 && ", ", keyed(entry)]));
+  if (typeof value === "number") return h("td", { class: isMixed ? null : "number" }, number(value), !isMixed && bar(value, most));
+  if (type === "array") return h("td", { class: "entries" }, value.map((entry, n) => [n > 0 && ", ", keyed(entry)]));
   if (typeof value === "object") return h("td", { class: "json" }, json(value));
-  return type === "json" ? h("td", { class: "json" }, json(value)) : h("td", { class: name === "id" ? "muted" : "text" }, value);
+  return type === "json" ? h("td", { class: "json" }, json(value)) : text(name, value);
+}
+
+/** A text; a long one in a box that scrolls. */
+function text(name, value) {
+  if (value.length > TEXT_SHOWN) return h("td", { class: "text" }, h("div", { class: "long", tabindex: "0", role: "group", "aria-label": name }, value));
+  return h("td", { class: name === "id" ? "muted" : "text" }, value);
 }
 
 /** JSON; of a long one the beginning, which opens. */
@@ -204,7 +240,7 @@ function json(value) {
   return h("details", null, start, h("pre", null, JSON.stringify(value, null, 2)));
 }
 
-const keyed = ({ key, count, error }) => [h("strong", null, key), ` ${number(count)}`, error > 0 && ` (at most ${number(error)} too many)`];
+const keyed = ({ key, count, error }) => [h("bdi", null, h("strong", null, key || "(empty)")), ` ${number(count)}`, error > 0 && ` (at most ${number(error)} too many)`];
 
 /** How large a value is beside the greatest. */
 function bar(value, most) {

@@ -20,7 +20,8 @@ export class ApiError extends Error {
 async function request(path, options) {
   let response;
   try {
-    response = await fetch(path, { headers: { accept: "application/json", ...options?.headers }, ...options });
+    // Who asks here wants what is so now: nothing that was kept is shown without asking whether it still holds.
+    response = await fetch(path, { cache: "no-cache", headers: { accept: "application/json", ...options?.headers }, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0);
@@ -55,8 +56,8 @@ export async function labelValues(metricPath, label, text, signal) {
   }
 }
 
-/** A query string that people can read: only what must be escaped is. */
+/** A query string that people can read: only what must be escaped is, and brackets, which `curl` takes for patterns. */
 export function queryString(pairs) {
-  const escape = (text) => encodeURIComponent(text).replace(/%(3A|2C|2F|40|24|5B|5D)/gi, decodeURIComponent);
+  const escape = (text) => encodeURIComponent(text).replace(/%(3A|2C|2F|40|24)/gi, decodeURIComponent);
   return pairs.map(([name, value]) => `${escape(name)}=${escape(value)}`).join("&");
 }

@@ -50,8 +50,10 @@ async function refresh() {
     list.update(plugins, await sparks(plugins.plugins));
     list.select(location.hash.slice(1).split("?")[0]);
     replace(byId("trouble"));
+    delete document.documentElement.dataset.stale;
   } catch (error) {
     replace(byId("trouble"), h("p", { class: "problem" }, `${error.title ?? "The page failed"}: ${error.message}. What is shown is the last that was heard; it is tried again.`));
+    document.documentElement.dataset.stale = "true";
     if (!error.title) console.error(error);
   }
   document.documentElement.dataset.ready = "true";

@@ -8,12 +8,12 @@ const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 
 /** What a coverage means, for the legend. */
 export const COVERAGE = {
-  partial: "Seen in part: there may have been more",
+  partial: "Seen in part, or not over yet: there may be more",
   missing: "Not seen: nobody knows",
 };
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-export const colourOf = (series, at) => style(series.isRest ? "--series-rest" : `--series-${at % 7}`);
+export const colourOf = ({ isRest, slot }) => style(isRest ? "--series-rest" : `--series-${slot % 8}`);
 
 /**
  * Draws what `toSeries` made into that element. `hidden`: names of series that are left out. `onPoint` is told which
@@ -21,7 +21,7 @@ export const colourOf = (series, at) => style(series.isRest ? "--series-rest" : 
  */
 export function drawChart(element, data, { unit, hidden, onPoint }) {
   const isBars = data.isStacked || data.all === 1 && data.part.name === "estimate";
-  const shown = data.series.map((series, at) => ({ ...series, at })).filter(({ name }) => !hidden.has(name));
+  const shown = data.series.filter(({ name }) => !hidden.has(name));
   const tops = data.isStacked ? stacked(shown) : shown.map(({ values }) => values);
   // The greatest stack is drawn first, the others over it.
   const order = shown.map((_, at) => at).reverse();
@@ -37,7 +37,7 @@ export function drawChart(element, data, { unit, hidden, onPoint }) {
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: !isBars }, y: false },
     scales: { x: { time: true, range: () => [data.times[0], data.times[data.times.length - 1]] }, y: { range: () => yRange(least, most) } },
-    axes: axes(),
+    axes: axes(incrementsOf(tops.flat(), Math.max(most, -least))),
     series: [{}, ...lines],
     hooks: {
       drawClear: [(plot) => shade(plot, data)],
@@ -60,9 +60,11 @@ export function drawChart(element, data, { unit, hidden, onPoint }) {
 /** From zero; something above it, that the greatest is not cut. */
 const yRange = (least, most) => [least < 0 ? least * 1.05 : 0, most > 0 ? most * 1.05 : least < 0 ? 0 : 1];
 
+/** What the y axis has. Sums and numbers are so many per bucket; a mean or a percentile is of each bucket. */
 export function axisName({ part, step }, unit) {
-  const what = part.name === "value" ? unit || "count" : part.name === "estimate" ? `distinct ${unit || "values"}` : [part.name, unit && `(${unit})`].filter(Boolean).join(" ");
-  return `${what} per ${span(step).replace(/^1 /, "")}`;
+  const of = part.name === "n" ? "" : unit;
+  const what = part.name === "value" ? unit || "count" : part.name === "estimate" ? `distinct ${unit || "values"}` : [part.name, of && `(${of})`].filter(Boolean).join(" ");
+  return `${what} ${part.isSum || part.name === "estimate" ? "per" : "of each"} ${span(step).replace(/^1 /, "")}`;
 }
 
 /** Each on top of those before it; where nothing is known of all, nothing is drawn. */
@@ -76,11 +78,11 @@ function stacked(shown) {
 }
 
 function lineOf(series, values, data, isBars) {
-  const stroke = colourOf(series, series.at);
+  const stroke = colourOf(series);
   if (isBars) {
     return { label: series.name, stroke, fill: stroke, width: 0, paths: uPlot.paths.bars({ align: 1, size: [0.86, 60], gap: 0 }), points: { show: false } };
   }
-  const dash = DASHES[Math.floor(series.at / 2) % DASHES.length];
+  const dash = DASHES[Math.floor(series.slot / 2) % DASHES.length];
   return { label: series.name, stroke, width: 2, dash, paths: steps, points: { show: false } };
 }
 
@@ -101,12 +103,19 @@ function steps(plot, at) {
   return { stroke, fill: null, clip: null, band: null, gaps: null, flags: 0 };
 }
 
-function axes() {
+/** Steps of the y axis where those of the library will not do: none between whole numbers, and some for great ones. */
+function incrementsOf(values, most) {
+  const isWhole = values.every((value) => value === null || Number.isInteger(value));
+  if (!isWhole && most < 1e15) return {};
+  return { incrs: Array.from({ length: 308 }, (_, power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`))).flat() };
+}
+
+function axes(increments) {
   const common = { stroke: style("--muted"), font: `12px ${style("--font")}` };
   const grid = { stroke: style("--grid"), width: 1 };
   return [
     { ...common, grid: { show: false }, ticks: { ...grid, size: 4 }, space: 70, values: timeLabels },
-    { ...common, grid, ticks: { show: false }, size: axisSize, values: (_, splits) => splits.map((value) => (value === null ? "" : compact(value))) },
+    { ...common, ...increments, grid, ticks: { show: false }, size: axisSize, values: (_, splits) => splits.map((value) => (value === null ? "" : compact(value))) },
   ];
 }
 

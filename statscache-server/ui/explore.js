@@ -11,6 +11,10 @@ import { onTheme } from "./chart.js";
 const OWN = "ui.";
 /** Rows of a metric without buckets when nothing is said: a page is no place for thousands. */
 const LATEST_LIMIT = "100";
+/** Milliseconds until it is asked again, where what was to be followed could not be. */
+const AGAIN = 5000;
+/** Milliseconds after which it is said that no answer has come yet. */
+const SLOW = 500;
 
 /** Parameters of how an answer is written: the page reads one way of them. */
 const FORM = new Set(["format", "time", "coverage"]);
@@ -36,6 +40,8 @@ export function explorer(onSelect) {
   live.addEventListener("change", () => submit());
   window.addEventListener("hashchange", () => location.hash.startsWith("#/") && read(true));
   onTheme(() => view.draw());
+  // A page that nobody looks at holds no connection: a browser has few of them for all of its pages.
+  document.addEventListener("visibilitychange", () => live.checked && question && (document.hidden ? end() : ask()));
 
   /** Shows a metric with nothing but the usual asked for. */
   function open(path) {
@@ -61,7 +67,7 @@ export function explorer(onSelect) {
     const own = Object.fromEntries(pairs.filter(([name]) => name.startsWith(OWN)));
     const isOther = question?.metric?.links.values !== path;
     question = { ...found, path, pairs: pairs.filter(([name]) => !name.startsWith(OWN) && !FORM.has(name)), part: own[`${OWN}part`] };
-    live.checked = own[`${OWN}live`] === "1" && !live.disabled;
+    live.checked = own[`${OWN}live`] === "1";
     byId("explorer").classList.remove("without");
     picker.value = path;
     title.textContent = `${found.plugin.id} / ${found.metric.name}`;
@@ -81,8 +87,8 @@ export function explorer(onSelect) {
     title.textContent = "Ask";
     document.title = "statscache";
     const isNone = !plugins.some((plugin) => plugin.metrics.length);
-    const words = isNone ? "There is nothing to ask for yet: no plugin has a metric." : `There is no metric at ${path}: choose one.`;
-    view.refuse(new ApiError(404, { title: isNone ? "Nothing yet" : "Not found", detail: words }), path || "/plugins", false);
+    if (isNone) view.say("There is nothing to ask for yet: no plugin has a metric.");
+    else view.refuse(new ApiError(404, { title: "Not found", detail: `There is no metric at ${path}: choose one.` }), path, false);
     onSelect(undefined);
   }
 
@@ -96,8 +102,10 @@ export function explorer(onSelect) {
     const show = (answer, quiet) => view.show(metric, full, answer, { part: question.part, onPart, quiet });
     say("");
     view.wait();
+    const slow = setTimeout(() => say("Asking …"), SLOW);
     try {
       const answer = await get(full, now.signal);
+      say("");
       form.accept();
       show(answer, false);
       if (live.checked) stream(full, show);
@@ -106,8 +114,12 @@ export function explorer(onSelect) {
         if (error.name === "AbortError") return;
         throw error;
       }
+      say("");
       view.refuse(error, full, form.refuse(error));
       if (plugin.error) say(plugin.error);
+      else if (live.checked && (!error.status || error.status >= 500)) later("Live: asked again until it answers.");
+    } finally {
+      clearTimeout(slow);
     }
   }
 
@@ -116,14 +128,21 @@ export function explorer(onSelect) {
       onAnswer: (answer) => show(answer, true),
       onProblem: (problem) => view.refuse(new ApiError(problem.status, problem), full, false),
       say: (words) => say(`Live: ${words}.`),
-      onGone(words) {
-        live.checked = false;
-        live.disabled = true;
-        say(`Not live: ${words}.`);
-      },
+      onGone: () => later("Live: it is not streamed now, and asked for every few seconds."),
     });
     end = () => {
       close();
+      end = () => {};
+    };
+  }
+
+  /** Asks again in a while, as if somebody had. */
+  function later(words) {
+    end();
+    say(words);
+    const timer = setTimeout(ask, AGAIN);
+    end = () => {
+      clearTimeout(timer);
       end = () => {};
     };
   }

@@ -141,29 +141,40 @@ function choiceField(name, label, value, options) {
 function filterField(metric, label, values) {
   const name = `where.${label}`;
   const inputs = h("div", { class: "box alternatives", role: "group", "aria-labelledby": `field-${name}-label` });
-  const add = (value) => inputs.insertBefore(alternative(metric, label, value, inputs.children.length - 1), button);
-  const button = h("button", { type: "button", class: "quiet", onclick: () => add("").querySelector("input").focus() }, "or …", h("span", { class: "offscreen" }, ` another ${label}`));
+  const parts = [];
+  const add = (value) => {
+    const one = alternative(metric, label, value, parts.length);
+    parts.push(one);
+    inputs.insertBefore(one.element, button);
+    return one;
+  };
+  const button = h("button", { type: "button", class: "quiet", onclick: () => add().element.querySelector("input").focus() }, "or …", h("span", { class: "offscreen" }, ` another ${label}`));
   inputs.append(button);
-  (values.length ? values : [""]).forEach(add);
-  const read = () => [...inputs.querySelectorAll("input")].map((input) => input.value.trim()).filter(Boolean).map((value) => [name, value]);
+  (values.length ? values : [undefined]).forEach((value) => add(value));
+  const read = () => parts.map((one) => one.read()).filter((value) => value !== undefined).map((value) => [name, value]);
   return field(name, label, inputs, { hint: "* stands for any characters", read, group: true });
 }
 
+/** One value. What a link or the list has stays as it is, with spaces, line breaks, or nothing in it; what is typed is trimmed. */
 function alternative(metric, label, value, at) {
   const id = `field-where.${label}-${at}`;
   const list = h("datalist", { id: `${id}-list` });
-  const input = h("input", { id, value, name: `where.${label}`, list: list.id, autocomplete: "off", spellcheck: "false", placeholder: "any", "aria-label": at ? `${label}, or` : label });
+  const input = h("input", { id, value: value ?? "", name: `where.${label}`, list: list.id, autocomplete: "off", spellcheck: "false", placeholder: "any", "aria-label": at ? `${label}, or` : label });
+  const shown = input.value;
+  const known = new Set();
+  const read = () => (input.value === shown ? value : (known.has(input.value) ? input.value : input.value.trim()) || undefined);
   let asked;
   const suggest = async () => {
     const text = input.value.trim();
     if (text === asked) return;
     asked = text;
     const found = await labelValues(metric.links.values, label, text);
+    found.forEach((option) => known.add(option));
     if (text === asked) replace(list, found.map((option) => h("option", { value: option })));
   };
   input.addEventListener("focus", suggest);
   input.addEventListener("input", debounce(200, suggest));
-  return h("span", null, input, list);
+  return { element: h("span", null, input, list), read };
 }
 
 /** Labels that are kept; `kept` null: all. */

@@ -26,17 +26,20 @@ export function showLocal(isLocal) {
 }
 
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
+const digits = new Intl.NumberFormat(undefined, { maximumSignificantDigits: 5 });
+const large = new Intl.NumberFormat(undefined, { notation: "scientific", maximumFractionDigits: 4 });
 const short = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
 
-/** All digits of a whole number; five of another. */
+/** All digits of a whole number; five of another, and of one that is so large that the last ones are not exact. */
 export function number(value) {
   if (typeof value !== "number") return String(value);
+  if (Math.abs(value) > Number.MAX_SAFE_INTEGER) return large.format(value);
   if (Number.isInteger(value) || Math.abs(value) >= 1e5) return whole.format(value);
-  return new Intl.NumberFormat(undefined, { maximumSignificantDigits: 5 }).format(value);
+  return digits.format(value);
 }
 
 /** For axes: 12, 1.2K, 3.4M. */
-export const compact = (value) => (Math.abs(value) < 10000 ? number(value) : short.format(value));
+export const compact = (value) => (Math.abs(value) < 10000 || Math.abs(value) >= 1e15 ? number(value) : short.format(value));
 
 export const bytes = (value) =>
   new Intl.NumberFormat(undefined, { style: "unit", unit: "byte", notation: "compact", unitDisplay: "narrow" }).format(value);
@@ -47,8 +50,13 @@ export const plural = (count, one, many = `${one}s`) => `${number(count)} ${coun
 /** So many of what a metric counts: its unit is written as of many. */
 export const units = (count, unit) => `${number(count)} ${count === 1 ? unit.replace(/s$/, "") : unit}`.trim();
 
-function formatter(options) {
-  return new Intl.DateTimeFormat(undefined, { hourCycle: "h23", ...options });
+const formatters = new Map();
+
+/** Made once for each zone: to make one takes much longer than to use it. */
+function formatter(name, options, timeZone) {
+  const key = `${name} ${timeZone}`;
+  if (!formatters.has(key)) formatters.set(key, new Intl.DateTimeFormat(undefined, { hourCycle: "h23", ...options, timeZone }));
+  return formatters.get(key);
 }
 
 const DAY = { year: "numeric", month: "short", day: "2-digit" };
@@ -56,14 +64,14 @@ const TIME = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
 
 /** Date and time of day in a zone. */
 export function moment(date, timeZone = zone) {
-  return formatter({ ...DAY, ...TIME, timeZone }).format(date);
+  return formatter("moment", { ...DAY, ...TIME }, timeZone).format(date);
 }
 
 /** Time of day alone. */
-export const clock = (date) => formatter({ ...TIME, timeZone: zone }).format(date);
+export const clock = (date) => formatter("clock", TIME, zone).format(date);
 
 /** The day that something is of, where times are shown. */
-export const day = (text) => formatter({ ...DAY, timeZone: zone }).format(new Date(text));
+export const day = (text) => formatter("day", DAY, zone).format(new Date(text));
 
 export const isToday = (text) => day(text) === day(Date.now());
 
@@ -102,4 +110,11 @@ const UNITS = { ms: 0.001, s: 1, m: 60, min: 60, h: 3600, d: 86400, w: 604800 };
 export function seconds(text) {
   const match = /^(\d+(?:\.\d+)?)(ms|s|min|m|h|d|w)$/.exec(text ?? "");
   return match ? Number(match[1]) * UNITS[match[2]] : NaN;
+}
+
+/** A parameter's moment in milliseconds, where it is of a usual form: now-6h, 2026-01-31, 2026-01-31T12:00Z. */
+export function momentOf(text, now) {
+  const past = /^now-(.+)$/.exec(text ?? "");
+  if (past) return Date.parse(now) - seconds(past[1]) * 1000;
+  return Date.parse(/T[\d:.]+$/.test(text ?? "") ? `${text}Z` : /^\d{4}-/.test(text ?? "") ? text : "");
 }

@@ -1,6 +1,6 @@
 // From the rows of an answer to what can be drawn: series over the same buckets, with gaps where nothing is known.
 
-import { seconds } from "./format.js";
+import { plural, seconds } from "./format.js";
 
 /** Series that are drawn by themselves; the others are added up, or only in the table. */
 const SERIES_MAX = 8;
@@ -54,9 +54,9 @@ export function toSeries(answer, kind, partName) {
   const isKnownZero = HAS_ZERO.has(kind) && !answer.truncated;
   const empty = () => coverage.map((each) => (isKnownZero && each === "complete" ? 0 : null));
   const found = new Map();
-  const add = (name, at, value) => {
-    if (!found.has(name)) found.set(name, { name, values: empty() });
-    found.get(name).values[at] = value;
+  const add = (name, at, value, key = name) => {
+    if (!found.has(key)) found.set(key, { name, values: empty() });
+    found.get(key).values[at] = value;
   };
   for (const row of answer.rows) {
     const at = Math.round((Date.parse(row.time) / 1000 - start) / step);
@@ -64,9 +64,11 @@ export function toSeries(answer, kind, partName) {
     // With something in it, it was seen in part at least.
     coverage[at] = row.coverage;
     const name = nameOf(row, labels);
+    // Of the labels themselves: names of different ones may be alike.
+    const own = labels.map((label) => row[label]);
     if (chosen === SPREAD) for (const name of QUANTILES) add(name, at, row.value?.[name] ?? null);
-    else if (kind !== "top") add(name, at, row.value === null ? null : chosen.get(row.value));
-    else for (const { key, count } of row.value ?? []) add(name ? `${name} · ${key}` : key, at, count);
+    else if (kind !== "top") add(name, at, row.value === null ? null : chosen.get(row.value), JSON.stringify(own));
+    else for (const { key, count } of row.value ?? []) add([name, key || "(empty)"].filter(Boolean).join(" · "), at, count, JSON.stringify([...own, key]));
   }
   const series = [...found.values()].map((each) => ({ ...each, ...summary(each.values, chosen.isSum) }));
   series.sort((a, b) => b.weight - a.weight || (a.name < b.name ? -1 : 1));
@@ -90,7 +92,7 @@ function foldRest(series, empty) {
   const rest = series.slice(SERIES_MAX - 1);
   const values = empty();
   for (const each of rest) each.values.forEach((value, at) => value !== null && (values[at] = (values[at] ?? 0) + value));
-  const folded = { name: `${rest.length} others`, values, isRest: true, ...summary(values, true) };
+  const folded = { name: plural(rest.length, "other"), values, isRest: true, ...summary(values, true) };
   return [...series.slice(0, SERIES_MAX - 1), folded];
 }
 

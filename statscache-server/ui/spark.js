@@ -36,7 +36,7 @@ export function spark(answer, metric) {
     const height = most > 0 ? (value / most) * (HEIGHT - 3) : 0;
     return height > 0 && svg("rect", { class: "bar", x: at * width, y: HEIGHT - 1 - Math.max(height, 1), width: width * 0.85, height: Math.max(height, 1) });
   });
-  const unit = metric.unit || (metric.kind === "count" ? "" : partName);
+  const unit = partName === "n" ? "values" : metric.unit || (metric.kind === "count" ? "" : partName);
   const figure = isSum ? units(total, unit) : `${unit} at most ${number(most)}`;
   const isSeen = drawn.series.length > 0 || drawn.coverage.some((each) => each !== "missing");
   const words = isSeen ? `${metric.name}: ${figure} in the last hour` : `${metric.name}: the bus was not seen in the last hour`;

@@ -10,6 +10,8 @@ use crate::{
     },
 };
 
+mod odd;
+
 const HOUR: i64 = 3600;
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -468,4 +470,5 @@ fn what_does_not_run_says_why() {
     drop(daemon.kill());
     browser.run("document.dispatchEvent(new Event('visibilitychange'))");
     browser.wait("document.querySelector('#trouble').innerText.includes('does not answer')");
+    assert_eq!(browser.text("getComputedStyle(document.querySelector('.list')).opacity"), "0.5", "what it said last");
 }
