@@ -102,12 +102,18 @@ function sentence(metric, answer) {
 function notesOf(answer, path) {
   const notes = [];
   const rows = answer.rows.length;
-  if (!rows) notes.push(h("p", { class: "empty" }, emptyWords(answer)));
+  if (!rows) notes.push(h("p", { class: "empty" }, emptyWords(answer), wholeWords(path)));
   if (answer.truncated) notes.push(h("p", { class: "warning" }, `Only ${number(rows)} of ${answer.total ? plural(answer.total, "row") : "more rows"}. Raise “rows at most”, or ask for less.${answer.step ? " What is cut off is not in the chart." : ""}`));
   const asked = momentOf(new URLSearchParams(path.split("?")[1]).get("start"), answer.as_of);
   if (answer.step && Date.parse(answer.start) > asked) notes.push(h("p", { class: "warning" }, `Shown from `, time(answer.start), ` ${shownZone()} on, though more was asked for: buckets of ${span(seconds(answer.step))} are not kept longer. A wider step reaches back further.`));
   if (answer.partial) notes.push(h("p", { class: "warning" }, "The plugin has not read everything yet, or was stopped, so figures may be too small: see its state."));
   return notes;
+}
+
+/** What is easily overlooked of a question that found nothing. */
+function wholeWords(path) {
+  const asked = [...new URLSearchParams(path.split("?")[1])].find(([name, value]) => name.startsWith("where.") && value && !value.includes("*"));
+  return asked && [" A label is compared as a whole: ", h("code", null, `*${asked[1]}*`), ` finds “${asked[1]}” within one.`];
 }
 
 function emptyWords({ coverage }) {

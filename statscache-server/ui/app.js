@@ -37,7 +37,7 @@ function health(plugins, bus) {
   const words = connected === bus.endpoints.length ? "connected to" : `connected to ${connected} of`;
   replace(byId("health"),
     h("span", { class: `state ${isWell ? "good" : "bad"}` }, h("span", { "aria-hidden": "true" }, isWell ? "✓" : "!"), ` Bus: ${words} ${plural(bus.endpoints.length, "endpoint")}`),
-    h("span", null, `${plural(bus.accepted, "message")} accepted`, bus.queue.dropped_messages > 0 && `, ${number(bus.queue.dropped_messages)} dropped`),
+    h("span", null, `${plural(bus.accepted, "message")} accepted`, bus.queue.dropped_messages > 0 && `, ${number(bus.queue.dropped_messages)} dropped`, " since the daemon’s start"),
     h("span", null, "Figures as of ", time(plugins.as_of), ` ${shownZone()}`));
 }
 

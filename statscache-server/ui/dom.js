@@ -55,6 +55,8 @@ export function copyButton(what, text) {
   button.addEventListener("click", async () => {
     const done = await copy(text());
     button.textContent = done ? "Copied" : "Press Ctrl-C";
+    const shown = button.closest("dd")?.querySelector("code");
+    if (!done && shown) getSelection().selectAllChildren(shown);
     setTimeout(() => (button.textContent = label), 2000);
   });
   return h("span", { "aria-live": "polite" }, button);
@@ -68,10 +70,12 @@ async function copy(text) {
     // Only pages that came over TLS, or from this machine, may use the clipboard. The old way works everywhere.
     const area = h("textarea", { class: "offscreen", "aria-hidden": "true" });
     area.value = text;
+    const focused = document.activeElement;
     document.body.append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();
+    focused?.focus();
     return done;
   }
 }

@@ -18,7 +18,7 @@ fn odd_texts_and_great_numbers_fit() {
     let long = "long".repeat(200);
     let image = "<img src=x onerror=alert(1)>";
     for (of, key) in [(long.as_str(), "c"), (image, "c"), ("", ""), ("a", "b · c"), ("a · b", "c")] {
-        let msg = json!({"of": of, "add": 1_u64 << 60, "observe": 1e300, "member": of, "key": key, "status": of});
+        let msg = json!({"of": of, "add": 1_u64 << 52, "observe": 1e300, "member": of, "key": key, "status": of});
         scene.tell(&Message::new("org.example.prod.odd.event").at(scene.hour + 900).msg(msg));
     }
     scene.settle();
@@ -70,6 +70,17 @@ fn a_value_stays_as_it_is() {
         let curl = browser.text("document.querySelector('#curl').textContent");
         assert!(curl.ends_with(&format!("?where.of={value}&limit=7'")), "{curl}");
     }
+    // A part of a value finds nothing, and it is said how it would.
+    open(&browser, &scene.daemon, "/plugins/kinds/status?where.of=bracket");
+    assert!(browser.text("document.querySelector('#answer .notes').innerText").contains("*bracket*"));
+    // Where nothing may be copied, the focus stays, and what is to be copied is selected.
+    browser.run(
+        "navigator.clipboard.writeText = () => Promise.reject(); document.execCommand = () => false;
+         const button = document.querySelector('.take button'); button.focus(); button.click()",
+    );
+    browser.wait("document.activeElement.textContent === 'Press Ctrl-C'");
+    let url = format!("http://{}/plugins/kinds/status?where.of=bracket", scene.daemon.address());
+    assert_eq!(browser.text("getSelection().toString()"), url);
     assert_clean(&browser, &scene.daemon);
 }
 
