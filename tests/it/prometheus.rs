@@ -269,6 +269,8 @@ fn operators_are_those_of_prometheus() {
         ("V or W", &["{a=x,b=1} 1", "{a=x,b=2} 1", "{a=x} 1", "{a=y,b=1} 2", "{a=y} 2", "{a=z} -3.5"]),
         ("V > on (a) V - 1", &["{a=x} 1", "{a=y} 2", "{a=z} -3.5"]),
         ("V / ignoring (b) sum by (a) (W)", &["{a=x} 0.5", "{a=y} 1"]),
+        ("W * on (a) (V > 1)", &["{a=y} 4"]),
+        ("(V > 100) * on (a) W", &[]),
     ] {
         let query = query.replace("VN", &format!("({x} or {y} or {z} or {n})")).replace('W', &w);
         let query = query.replace('V', &format!("({x} or {y} or {z})"));

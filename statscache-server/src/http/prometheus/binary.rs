@@ -131,7 +131,12 @@ impl Operator<'_> {
     }
 
     fn one_to_one(&self, left: Vec<Series>, right: Vec<Series>) -> Result<Value, ApiError> {
+        if left.is_empty() || right.is_empty() {
+            return Ok(Value::Vector(Vec::new()));
+        }
         let right = self.by_signature(right)?;
+        // Those that nothing matches may be alike.
+        let left = left.into_iter().filter(|series| right.contains_key(&self.signature(&series.labels))).collect();
         let mut all = Vec::new();
         for (signature, one) in self.by_signature(left)? {
             let Some(other) = right.get(&signature) else { continue };
