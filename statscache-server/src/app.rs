@@ -234,7 +234,7 @@ impl App {
         // Everything is safe: a client in the middle of a request is no reason to stay for long.
         stop_http.send_replace(true);
         match tokio::time::timeout(HTTP_DEADLINE, &mut server).await {
-            Ok(ended) => ended.context("HTTP failed")??,
+            Ok(ended) => ended.context("HTTP failed")?,
             Err(_) => server.abort(),
         }
         if broken {

@@ -25,6 +25,7 @@ mod prometheus;
 mod queries;
 mod question;
 mod rows;
+mod server;
 mod status;
 mod stream;
 pub(crate) mod time;
@@ -34,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use axum::{
-    Json, Router, ServiceExt,
+    Json, Router,
     http::Uri,
     routing::{get, post},
 };
@@ -191,7 +192,7 @@ pub async fn serve(
     state: AppState,
     connections_max: usize,
     mut stopping: watch::Receiver<bool>,
-) -> anyhow::Result<()> {
+) {
     let listener = LimitedListener::new(listener, connections_max, IDLE_MAX);
     let streams = state.streams.clone();
     streams.open(connections_max);
@@ -201,7 +202,7 @@ pub async fn serve(
         streams.stop();
     };
     let front = Front::new(state.view.clone(), state.answers.clone(), state.outgoing.clone(), router(state));
-    Ok(axum::serve(listener, front.into_make_service()).with_graceful_shutdown(stop).await?)
+    server::serve(listener, front, stop).await;
 }
 
 /// What is where.

@@ -2,8 +2,7 @@
 
 use axum::{
     body::{self, Body, HttpBody},
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, response::Parts},
     response::{IntoResponse, Response},
 };
 
@@ -41,7 +40,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
         Self {
             is_options: request.method() == Method::OPTIONS,
             is_head: request.method() == Method::HEAD,

@@ -8,8 +8,9 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{Router, extract::Request, response::Response};
-use tower_service::Service;
+use axum::{Router, body::Body, http::Request, response::Response};
+use hyper::{body::Incoming, service::Service};
+use tower_service::Service as _;
 
 use super::{
     answers::{Answers, Variant, ViewId, is_read},
@@ -39,7 +40,7 @@ impl Front {
 
 impl Hot {
     /// The answer, if it is there. What is wrong with the request, the routes say.
-    fn find(&self, request: &Request) -> Option<Response> {
+    fn find(&self, request: &Request<Incoming>) -> Option<Response> {
         if !is_read(request.method()) || !request.uri().path().starts_with("/plugins/") {
             return None;
         }
@@ -50,20 +51,17 @@ impl Hot {
     }
 }
 
-impl Service<Request> for Front {
+impl Service<Request<Incoming>> for Front {
     type Response = Response;
     type Error = Infallible;
     type Future = Answering;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Answering {
+    fn call(&self, request: Request<Incoming>) -> Answering {
         match self.hot.find(&request) {
             Some(response) => Answering::Found(Some(response)),
             None => {
-                let (asked, routed) = (Asked::of(&request), self.routes.call(request));
+                let asked = Asked::of(&request);
+                let routed = self.routes.clone().call(request.map(Body::new));
                 let outgoing = self.hot.outgoing.clone();
                 Answering::Routed(Box::pin(async move {
                     let Ok(response) = routed.await;
