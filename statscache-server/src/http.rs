@@ -58,7 +58,6 @@ use answers::Answers;
 use connections::{IDLE_MAX, LimitedListener};
 use front::Front;
 use metric::Caching;
-use outgoing::Outgoing;
 use problem::Problem;
 use queries::Queries;
 use stream::Streams;
@@ -92,7 +91,6 @@ pub struct AppState {
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
     answers: Arc<Answers>,
-    outgoing: Outgoing,
     caching: Caching,
     streams: Arc<Streams>,
     openapi: Arc<openapi::Cache>,
@@ -111,7 +109,6 @@ impl AppState {
         (backfill, history): (Arc<Backfill>, Option<Arc<HistoryService>>),
         settings: &Settings,
     ) -> Self {
-        let outgoing = Outgoing::new();
         Self {
             view: shared.view.clone(),
             cards,
@@ -123,9 +120,8 @@ impl AppState {
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
-            answers: Arc::new(Answers::new(settings.answers_bytes_max, outgoing.clone())),
+            answers: Arc::new(Answers::new(settings.answers_bytes_max)),
             openapi: Arc::default(),
-            outgoing,
             caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
             streams: Arc::new(Streams::new()),
             rows_max: settings.rows_max,
@@ -201,7 +197,7 @@ pub async fn serve(
         let _ = stopping.wait_for(|stop| *stop).await;
         streams.stop();
     };
-    let front = Front::new(state.view.clone(), state.answers.clone(), state.outgoing.clone(), router(state));
+    let front = Front::new(state.view.clone(), state.answers.clone(), router(state));
     server::serve(listener, front, stop).await;
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
 };
 use quick_cache::{Equivalent, Weighter, sync::Cache};
 use statscache_core::view::View;
@@ -25,7 +25,6 @@ use super::{
     encode::{self, WORTH_BYTES},
     format::Format,
     negotiate::Encoding,
-    outgoing::Outgoing,
     problem::Problem,
     queries::Queries,
 };
@@ -96,7 +95,7 @@ impl Rendered {
     }
 
     /// The response: without a body if the client has it already.
-    fn respond(&self, asked: &HeaderMap, outgoing: &Outgoing) -> Response {
+    pub(super) fn respond(&self, asked: &HeaderMap) -> Response {
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = self.headers.clone();
         if is_known(asked, &self.headers[header::ETAG]) {
@@ -105,10 +104,7 @@ impl Rendered {
                 response.headers_mut().remove(name);
             }
         } else {
-            match outgoing.count(self.body.clone()) {
-                Ok(body) => *response.body_mut() = Body::from(body),
-                Err(problem) => return problem.into_response(),
-            }
+            *response.body_mut() = Body::from(self.body.clone());
         }
         response
     }
@@ -174,23 +170,17 @@ struct Slot {
 pub(super) struct Answers {
     kept: Cache<Key, Arc<Rendered>, Weight>,
     under_way: Mutex<HashMap<Key, Weak<Slot>>>,
-    outgoing: Outgoing,
     made: AtomicU64,
     found: AtomicU64,
 }
 
 impl Answers {
     /// Keeps at most so many bytes.
-    pub(super) fn new(bytes_max: usize, outgoing: Outgoing) -> Self {
+    pub(super) fn new(bytes_max: usize) -> Self {
         /// A guess at how long they are, for the first size of the table.
         const BYTES_TYPICAL: usize = 4 << 10;
         let kept = Cache::with_weighter(bytes_max / BYTES_TYPICAL, bytes_max as u64, Weight);
-        Self { kept, under_way: Mutex::default(), outgoing, made: AtomicU64::new(0), found: AtomicU64::new(0) }
-    }
-
-    /// The response to a request with these headers.
-    pub(super) fn respond(&self, answer: &Rendered, asked: &HeaderMap) -> Response {
-        answer.respond(asked, &self.outgoing)
+        Self { kept, under_way: Mutex::default(), made: AtomicU64::new(0), found: AtomicU64::new(0) }
     }
 
     /// What they came to so far.
@@ -229,17 +219,15 @@ impl Answers {
         if let Some(answer) = self.kept(target, variant, view) {
             return Ok(answer);
         }
-        let turn = queries.turn().await?;
         let answers = self.clone();
-        let making = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+        let making = queries.run(move || {
             let made = answers.make(&key, make);
             // Nobody else sets it while `mine` is held.
             let _ = slot.made.set(made.clone());
             drop(mine);
             made
         });
-        making.await.map_err(|_| Problem::internal())?
+        making.await?
     }
 
     fn make(&self, key: &Key, make: impl FnOnce() -> Result<Draft, Problem>) -> Result<Arc<Rendered>, Problem> {
@@ -269,11 +257,6 @@ impl Answers {
     }
 }
 
-/// Whether this method asks for what is kept.
-pub(super) fn is_read(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -295,7 +278,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_thousand_that_ask_at_once_make_one_answer() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Arc::new(Queries::new()));
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Arc::new(Queries::new()));
         let made = Arc::new(AtomicUsize::new(0));
         // Nobody gets it before all have asked.
         let asked = Arc::new(tokio::sync::Barrier::new(1000));
@@ -327,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_left_does_not_stop_what_others_wait_for() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let (begun, begins) = tokio::sync::oneshot::channel();
         let make = move || {
@@ -352,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_view_and_every_form_has_its_own() {
-        let (answers, queries) = (Arc::new(Answers::new(1 << 20, Outgoing::new())), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(1 << 20)), Queries::new());
         let long = "long ".repeat(1000);
         let gzip = Variant { encoding: Encoding::Gzip, ..JSON };
         let mut tags = Vec::new();
@@ -381,7 +364,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_is_kept_than_may_be_and_problems_are_not() {
-        let (answers, queries) = (Arc::new(Answers::new(100_000, Outgoing::new())), Queries::new());
+        let (answers, queries) = (Arc::new(Answers::new(100_000)), Queries::new());
         for n in 0..200 {
             let target = format!("/{n}");
             let make = || Ok(draft(1, &"x".repeat(5000)));

@@ -148,7 +148,7 @@ pub(super) async fn query(State(state): State<AppState>, request: Request) -> Re
         draft(&answer.0, answer.1)
     };
     let answer = state.answers.get(&state.queries, (&target, variant, view), make).await?;
-    let mut response = state.answers.respond(&answer, &HeaderMap::new());
+    let mut response = answer.respond(&HeaderMap::new());
     // Both are about what a URL names.
     response.headers_mut().remove(header::ETAG);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -9,7 +9,7 @@ use axum::{
 use super::{
     encode::{self, WORTH_BYTES},
     negotiate::Encoding,
-    problem::{self, Problem},
+    problem::Problem,
 };
 
 /// Headers of every answer. The figures are public to whoever can reach them, so pages of other origins may read them.
@@ -52,10 +52,7 @@ impl Asked {
 /// Makes of what a route says what a client gets.
 pub(super) async fn finish(Asked { is_options, is_head, encoding }: Asked, mut response: Response) -> Response {
     // Of all errors only this one is the framework's own, in its own words.
-    let is_problem = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::CONTENT_TYPE);
-    if response.status() == StatusCode::BAD_REQUEST
-        && response.headers().get(header::CONTENT_TYPE).is_none_or(is_text)
-        && !is_problem
+    if response.status() == StatusCode::BAD_REQUEST && response.headers().get(header::CONTENT_TYPE).is_none_or(is_text)
     {
         response = Problem::unreadable().into_response();
     }
@@ -103,7 +100,7 @@ fn options(refusal: &HeaderMap) -> Response {
 async fn packed(response: Response, encoding: Encoding) -> Response {
     let Some(name) = encoding.name() else { return response };
     let headers = response.headers();
-    let is_done = headers.contains_key(header::CONTENT_ENCODING) || headers.contains_key(header::CONTENT_RANGE);
+    let is_done = headers.contains_key(header::CONTENT_ENCODING);
     let is_long = response.body().size_hint().exact().is_some_and(|size| size >= WORTH_BYTES as u64);
     if is_done || !is_long || !headers.get(header::CONTENT_TYPE).is_some_and(packs_well) {
         return response;

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use statscache_core::{
     limits::QUERY_CELLS_MAX,
-    query::{self, Answer, Labels, Query, QueryError, Row, RowValue},
+    query::{Labels, Query, QueryError, Row, RowValue},
     view::{InstanceView, MetricView, View},
 };
 use statscache_plugin_sdk::{Resolution, Timestamp};
@@ -23,7 +23,7 @@ use super::{
     AppState,
     metric::Watermark,
     problem::Problem,
-    question::on_view,
+    question::{self, on_view},
     rows::ValueDto,
     time::{self, TimeForm},
     urlquery,
@@ -102,13 +102,12 @@ pub(super) async fn diff(
     let view = state.view.load_full();
     let range = Range::read(&parameters, state.rows_max, view.as_of)?;
     Pair::of(&state, &view, &id)?;
-    let turn = state.queries.turn().await?;
-    let answered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+    let queries = state.queries.clone();
+    let answered = queries.run(move || {
         let compare = |view: &_| Ok(compare_metrics(&Pair::of(&state, view, &id)?, &range, state.rows_max)?);
         Ok(Json(on_view(&state, compare)?).into_response())
     });
-    answered.await.map_err(|_| Problem::internal())?
+    answered.await?
 }
 
 /// What is asked.
@@ -117,12 +116,11 @@ struct Range {
     end: Option<Timestamp>,
     step: Option<Resolution>,
     limit: usize,
-    now: Timestamp,
 }
 
 impl Range {
     fn read(parameters: &[(String, String)], rows_max: usize, now: Timestamp) -> Result<Self, Problem> {
-        let mut range = Self { start: None, end: None, step: None, limit: LIMIT_DEFAULT.min(rows_max), now };
+        let mut range = Self { start: None, end: None, step: None, limit: LIMIT_DEFAULT.min(rows_max) };
         let mut seen: Vec<&str> = Vec::new();
         for (name, value) in parameters {
             let bad = |allowed: &str| Problem::parameter(name, Some(value), allowed);
@@ -212,10 +210,11 @@ fn compare_metric(
     let is_bucketed = old.descriptor.kind.is_bucketed();
     let step = range.step.filter(|_| is_bucketed);
     let query = Query { start: range.start, end: range.end, step, limit: rows_max, ..Query::default() };
-    let before = ask(pair, &pair.old, old, &query, range.now)?;
+    let ask = |instance, metric, query: &Query| question::ask(&pair.view, (instance, metric), query, QUERY_CELLS_MAX);
+    let before = ask(&pair.old, old, &query)?;
     // What fits the tiers of the one may not be what fits those of the other.
     let query = Query { step: before.step, ..query };
-    let after = ask(pair, &pair.new, new, &query, range.now)?;
+    let after = ask(&pair.new, new, &query)?;
     let truncated = before.truncated || after.truncated;
     let (equal, different) = pair_up(before.rows, after.rows);
     let names: Arc<[String]> = old.descriptor.dimensions.clone().into();
@@ -244,18 +243,6 @@ impl MetricDiff {
             rows: Vec::new(),
         }
     }
-}
-
-fn ask(
-    pair: &Pair,
-    instance: &InstanceView,
-    metric: &MetricView,
-    query: &Query,
-    now: Timestamp,
-) -> Result<Answer, QueryError> {
-    let coverage = instance.reading.seen_by(&pair.view.coverage);
-    let (horizon, cells_max) = (pair.view.horizon.min(now), QUERY_CELLS_MAX);
-    query::run(metric, query, query::From { chunks: &*pair.view.chunks, coverage: &coverage, now, horizon, cells_max })
 }
 
 /// Rows of the one and the other with the same time and labels.

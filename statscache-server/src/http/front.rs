@@ -8,14 +8,19 @@ use std::{
     task::{Context, Poll},
 };
 
-use axum::{Router, body::Body, http::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request},
+    response::Response,
+};
 use hyper::{body::Incoming, service::Service};
 use tower_service::Service as _;
 
 use super::{
-    answers::{Answers, Variant, ViewId, is_read},
+    answers::{Answers, Variant, ViewId},
     common::{self, Asked},
-    outgoing::Outgoing,
+    outgoing::{self, Outgoing},
 };
 use crate::ingest::PresentView;
 
@@ -33,21 +38,21 @@ struct Hot {
 }
 
 impl Front {
-    pub(super) fn new(view: Arc<PresentView>, answers: Arc<Answers>, outgoing: Outgoing, routes: Router) -> Self {
-        Self { hot: Arc::new(Hot { view, answers, outgoing }), routes }
+    pub(super) fn new(view: Arc<PresentView>, answers: Arc<Answers>, routes: Router) -> Self {
+        Self { hot: Arc::new(Hot { view, answers, outgoing: Outgoing::new() }), routes }
     }
 }
 
 impl Hot {
     /// The answer, if it is there. What is wrong with the request, the routes say.
     fn find(&self, request: &Request<Incoming>) -> Option<Response> {
-        if !is_read(request.method()) || !request.uri().path().starts_with("/plugins/") {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) || !request.uri().path().starts_with("/plugins/") {
             return None;
         }
         let target = request.uri().path_and_query()?.as_str();
         let variant = Variant::of(request.headers()).ok()?;
         let view = ViewId::of(&self.view.load());
-        Some(self.answers.respond(&*self.answers.kept(target, variant, view)?, request.headers()))
+        Some(self.answers.kept(target, variant, view)?.respond(request.headers()))
     }
 }
 
@@ -58,7 +63,11 @@ impl Service<Request<Incoming>> for Front {
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         match self.hot.find(&request) {
-            Some(response) => Answering::Found(Some(response)),
+            Some(response) if !outgoing::is_large(&response) => Answering::Found(Some(response)),
+            Some(response) => {
+                let outgoing = self.hot.outgoing.clone();
+                Answering::Routed(Box::pin(async move { outgoing.hold(response).await }))
+            }
             None => {
                 let asked = Asked::of(&request);
                 let routed = self.routes.clone().call(request.map(Body::new));

@@ -16,7 +16,7 @@ use statscache_plugin_sdk::MetricDescriptor;
 
 use super::{
     AppState,
-    params::WHERE,
+    params::{self, WHERE},
     problem::Problem,
     question::{self, unknown_metric},
     time, urlquery,
@@ -56,12 +56,7 @@ pub(super) async fn values(
     let metric = instance.metric(&name).cloned().ok_or_else(|| unknown_metric(&id, &name, instance))?;
     let question = read(&parameters, &label, &metric.descriptor)?;
     // One look at a hundred thousand label sets takes milliseconds: that is work for another thread.
-    let turn = state.queries.turn().await?;
-    let found = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        query::label_values(&metric, &question)
-    });
-    let found = found.await.map_err(|_| Problem::internal())?.map_err(question::problem)?;
+    let found = state.queries.run(move || query::label_values(&metric, &question)).await?.map_err(question::problem)?;
     let next = found.values.last().filter(|_| found.truncated);
     let next = next.map(|last| next_page(&path(&id, &name, &label), &parameters, last));
     let answer =
@@ -81,7 +76,7 @@ fn next_page(path: &str, parameters: &[(String, String)], last: &str) -> String 
 }
 
 fn read(parameters: &[(String, String)], label: &str, metric: &MetricDescriptor) -> Result<LabelQuery, Problem> {
-    let dimension = position(metric, label).ok_or_else(|| unknown_label(metric, label))?;
+    let dimension = params::dimension(label, metric).ok_or_else(|| unknown_label(metric, label))?;
     let mut matching = Filter { dimension, patterns: Vec::new() };
     let mut query = LabelQuery { dimension, filters: Vec::new(), after: None, limit: LIMIT_DEFAULT };
     let mut seen: Vec<&str> = Vec::new();
@@ -104,8 +99,8 @@ fn read(parameters: &[(String, String)], label: &str, metric: &MetricDescriptor)
                 let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
                 query.limit = limit.ok_or_else(|| bad(&format!("a whole number from 1 to {LIMIT_MAX}")))?;
             }
-            _ => match name.strip_prefix(WHERE).and_then(|label| position(metric, label)) {
-                Some(dimension) => add_pattern(&mut query.filters, dimension, value),
+            _ => match name.strip_prefix(WHERE).and_then(|label| params::dimension(label, metric)) {
+                Some(dimension) => params::add_filter(&mut query.filters, dimension, value),
                 None => return Err(Problem::parameter(name, None, known(metric))),
             },
         }
@@ -114,19 +109,6 @@ fn read(parameters: &[(String, String)], label: &str, metric: &MetricDescriptor)
         query.filters.push(matching);
     }
     Ok(query)
-}
-
-/// Patterns of one label are alternatives; those of different labels must all hold.
-fn add_pattern(filters: &mut Vec<Filter>, dimension: usize, pattern: &str) {
-    let pattern = pattern.to_owned();
-    match filters.iter_mut().find(|filter| filter.dimension == dimension) {
-        Some(filter) => filter.patterns.push(pattern),
-        None => filters.push(Filter { dimension, patterns: vec![pattern] }),
-    }
-}
-
-fn position(metric: &MetricDescriptor, label: &str) -> Option<usize> {
-    metric.dimensions.iter().position(|dimension| dimension == label)
 }
 
 fn unknown_label(metric: &MetricDescriptor, label: &str) -> Problem {

@@ -74,10 +74,9 @@ async fn rows(
         Format::Json => answer::callback(&parameters)?.map(str::to_owned),
         Format::Csv(_) => None,
     };
-    let turn = state.queries.turn().await?;
     let base = Base::of(&headers);
-    let answered = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+    let queries = state.queries.clone();
+    let answered = queries.run(move || {
         let rows = rows::read(&state, &ident, &page)?;
         let number = page.check(rows.total)?;
         let response = match format {
@@ -87,7 +86,7 @@ async fn rows(
         let link = base.links(&ident, &parameters, number);
         Ok(with_headers(response, &link, number, rows.is_narrowed))
     });
-    answered.await.map_err(|_| Problem::internal())?
+    answered.await?
 }
 
 async fn layout(

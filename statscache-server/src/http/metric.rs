@@ -106,7 +106,7 @@ pub(super) async fn values(
     };
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let answer = answer(&state, target, (id, name), query.as_deref().unwrap_or_default(), variant).await?;
-    Ok(state.answers.respond(&answer, request.headers()))
+    Ok(answer.respond(request.headers()))
 }
 
 fn names_format(query: &str) -> bool {

@@ -8,7 +8,7 @@ use axum::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::problem::Problem;
+use super::{common, problem::Problem};
 
 /// Bytes of large bodies on their way, all together.
 const BYTES_MAX: usize = 256 << 20;
@@ -40,10 +40,7 @@ impl Outgoing {
 
     /// The same bytes, counted as long as somebody has them; a problem if there are too many already. One that is longer
     /// than all may be goes alone.
-    pub(super) fn count(&self, bytes: Bytes) -> Result<Bytes, Problem> {
-        if bytes.len() < LARGE {
-            return Ok(bytes);
-        }
+    fn count(&self, bytes: Bytes) -> Result<Bytes, Problem> {
         let units = bytes.len().div_ceil(UNIT).min(BYTES_MAX / UNIT) as u32;
         match self.0.clone().try_acquire_many_owned(units) {
             Ok(permit) => Ok(Bytes::from_owner(Counted { bytes, _permit: permit })),
@@ -55,16 +52,25 @@ impl Outgoing {
 
     /// The response, its body counted if it is large. Streams count themselves.
     pub(super) async fn hold(&self, response: Response) -> Response {
-        if response.body().size_hint().exact().is_none_or(|size| size < LARGE as u64) {
+        if !is_large(&response) {
             return response;
         }
         let (parts, body) = response.into_parts();
         let Ok(bytes) = body::to_bytes(body, usize::MAX).await else { return Problem::internal().into_response() };
         match self.count(bytes) {
             Ok(bytes) => Response::from_parts(parts, Body::from(bytes)),
-            Err(problem) => problem.into_response(),
+            Err(problem) => {
+                let mut refusal = problem.into_response();
+                common::set_headers(refusal.headers_mut());
+                refusal
+            }
         }
     }
+}
+
+/// Whether it has to be counted. Nobody knows how long a stream is.
+pub(super) fn is_large(response: &Response) -> bool {
+    response.body().size_hint().exact().is_some_and(|size| size >= LARGE as u64)
 }
 
 #[cfg(test)]
@@ -79,7 +85,8 @@ mod tests {
         let piece = first.slice(..10);
         let second = large(BYTES_MAX / 2).expect("room");
         assert!(large(LARGE).is_err(), "no room");
-        assert!(large(LARGE - 1).is_ok(), "small ones go on");
+        assert!(!is_large(&Response::new(Body::from(vec![0; LARGE - 1]))), "small ones go on");
+        assert!(is_large(&Response::new(Body::from(vec![0; LARGE]))));
         drop(first);
         assert!(large(LARGE).is_err(), "a piece of it is there still");
         drop(piece);

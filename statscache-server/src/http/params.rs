@@ -196,7 +196,7 @@ impl Rollup {
 }
 
 /// Filters of one label are alternatives; those of different labels must all hold.
-fn add_filter(filters: &mut Vec<Filter>, dimension: usize, pattern: &str) {
+pub(super) fn add_filter(filters: &mut Vec<Filter>, dimension: usize, pattern: &str) {
     let pattern = pattern.to_owned();
     match filters.iter_mut().find(|filter| filter.dimension == dimension) {
         Some(filter) => filter.patterns.push(pattern),
@@ -222,7 +222,8 @@ fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<
     Some(Order { by, descending })
 }
 
-fn dimension(label: &str, metric: &MetricDescriptor) -> Option<usize> {
+/// Position of a label.
+pub(super) fn dimension(label: &str, metric: &MetricDescriptor) -> Option<usize> {
     metric.dimensions.iter().position(|dimension| dimension == label)
 }
 

@@ -35,9 +35,21 @@ impl Queries {
         self.wait_max
     }
 
+    /// Does this on another thread when its turn comes.
+    pub(super) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        // It waits here, where it is dropped with its connection and holds no view, and not among tokio's blocking
+        // tasks, which nobody can call off.
+        let turn = self.turn().await?;
+        let worked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        worked.await.map_err(|_| Problem::internal())
+    }
+
     /// Waits for a turn, first come first served, which lasts until what this gives is dropped. A
     /// problem if none comes in time.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let turn = tokio::time::timeout(self.wait_max, self.running.clone().acquire_owned()).await;
         turn.map_err(|_| Problem::busy())?.map_err(|_| Problem::internal())
     }

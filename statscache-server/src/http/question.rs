@@ -70,12 +70,20 @@ impl Question {
 
     /// As [`Self::run`], with so many cells visited at most.
     pub(super) fn run_within(&self, cells_max: u64) -> Result<Answer, QueryError> {
-        let Self { view, instance, metric, query, .. } = self;
-        let coverage = instance.reading.seen_by(&view.coverage);
-        let (now, horizon) = (view.as_of, view.horizon.min(view.as_of));
-        let from = query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, cells_max };
-        query::run(metric, query, from)
+        ask(&self.view, (&self.instance, &self.metric), &self.query, cells_max)
     }
+}
+
+/// Puts a query to a metric as this view has it. What is open in it ends at the view's `as_of`.
+pub(super) fn ask(
+    view: &View,
+    (instance, metric): (&InstanceView, &MetricView),
+    query: &Query,
+    cells_max: u64,
+) -> Result<Answer, QueryError> {
+    let coverage = instance.reading.seen_by(&view.coverage);
+    let (now, horizon) = (view.as_of, view.horizon.min(view.as_of));
+    query::run(metric, query, query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, cells_max })
 }
 
 /// What to say of a metric that there is not.

@@ -3,8 +3,9 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::{RawValue, to_raw_value};
 use statscache_core::{
-    bucket, limits,
-    query::{self, Answer, Order, OrderBy, Query, QueryError, Row, RowValue},
+    bucket,
+    limits::QUERY_CELLS_MAX,
+    query::{Answer, Order, OrderBy, Query, QueryError, Row, RowValue},
     view::View,
 };
 use statscache_plugin_sdk::{Resolution, Timestamp};
@@ -13,7 +14,12 @@ use super::{
     idents::{self, Found},
     page::Page,
 };
-use crate::http::{AppState, format::Table as Line, problem::Problem, question::on_view};
+use crate::http::{
+    AppState,
+    format::Table as Line,
+    problem::Problem,
+    question::{self, on_view},
+};
 
 /// Column of the time, in every row.
 const TIME: &str = "timestamp";
@@ -58,15 +64,12 @@ fn rows(view: &View, found: &Found<'_>, page: &Page) -> Result<Rows, QueryError>
     };
     let (start, end) = range(page.start, page.stop.unwrap_or(view.as_of), found.step);
     let first = found.step.map(|step| oldest(found, step));
-    let Some(query) = question(page, (start.max(first.flatten()), end), found.step) else { return Ok(empty) };
+    let Some(query) = query_of(page, (start.max(first.flatten()), end), found.step) else { return Ok(empty) };
     if first == Some(None) {
         return Ok(empty);
     }
-    let coverage = found.instance.reading.seen_by(&view.coverage);
-    let (now, horizon) = (view.as_of, view.horizon.min(view.as_of));
-    let from =
-        query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, cells_max: limits::QUERY_CELLS_MAX };
-    let (answer, is_narrowed) = match narrowed(query, |query| query::run(found.metric, query, from)) {
+    let ask = |query: &Query| question::ask(view, (found.instance, found.metric), query, QUERY_CELLS_MAX);
+    let (answer, is_narrowed) = match narrowed(query, ask) {
         // All of it is older than what is kept in such steps.
         Err(QueryError::NotKept { .. }) => return Ok(empty),
         answered => answered?,
@@ -101,7 +104,7 @@ fn oldest(found: &Found<'_>, step: Resolution) -> Option<Timestamp> {
 }
 
 /// `None` if nothing can be in the range.
-fn question(page: &Page, (start, end): (Option<Timestamp>, Timestamp), step: Option<Resolution>) -> Option<Query> {
+fn query_of(page: &Page, (start, end): (Option<Timestamp>, Timestamp), step: Option<Resolution>) -> Option<Query> {
     let order = Order { by: OrderBy::Time, descending: !page.ascending };
     let (offset, limit) = (page.offset(), page.len_max());
     let is_empty = start.is_some_and(|start| start >= end);

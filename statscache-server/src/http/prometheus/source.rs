@@ -4,14 +4,17 @@ use std::{cell::Cell, collections::BTreeMap, sync::Arc};
 
 use statscache_core::{
     limits::QUERY_CELLS_MAX,
-    query::{self, Answer, Query, QueryError},
+    query::{Answer, Query, QueryError},
     segment::{ReadError, SegmentKey},
     view::View,
 };
 use statscache_plugin_sdk::Timestamp;
 
 use super::{
-    super::{AppState, question::VIEWS_MAX},
+    super::{
+        AppState,
+        question::{self, VIEWS_MAX},
+    },
     answer::ApiError,
     families::{self, Family},
     matchers::Selector,
@@ -77,11 +80,7 @@ impl Source {
 
     /// Puts a question to a metric; nothing if nothing of the range is kept.
     pub(super) fn ask(&self, family: &Family, query: &Query) -> Result<Option<Answer>, Failure> {
-        let coverage = family.instance.reading.seen_by(&self.view.coverage);
-        let (now, horizon) = (self.view.as_of, self.horizon());
-        let from =
-            query::From { chunks: &*self.view.chunks, coverage: &coverage, now, horizon, cells_max: self.cells.get() };
-        match query::run(&family.metric, query, from) {
+        match question::ask(&self.view, (&family.instance, &family.metric), query, self.cells.get()) {
             Ok(answer) => {
                 self.cells.set(self.cells.get().saturating_sub(answer.cells));
                 Ok(Some(answer))
@@ -117,11 +116,8 @@ pub(super) async fn work<T: Send + 'static>(
     state: AppState,
     work: impl Fn(&Source) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let busy =
-        |_| ApiError::unavailable("other queries take all the time there is; ask again in a second, or for less");
-    let turn = state.queries.turn().await.map_err(busy)?;
-    let worked = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
+    let queries = state.queries.clone();
+    let worked = queries.run(move || {
         let mut gone = None;
         for _ in 0..VIEWS_MAX {
             match work(&Source::new(state.view.load_full())) {
@@ -138,5 +134,8 @@ pub(super) async fn work<T: Send + 'static>(
         gone.into_iter().for_each(|key| state.health.doubt(key));
         Err(ApiError::unavailable("part of the state does not read; it is looked at now, ask again in a second"))
     });
-    worked.await.map_err(|_| ApiError::internal())?
+    worked.await.map_err(|problem| match problem.is_busy() {
+        true => ApiError::unavailable("other queries take all the time there is; ask again in a second, or for less"),
+        false => ApiError::internal(),
+    })?
 }
