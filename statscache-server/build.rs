@@ -7,7 +7,7 @@
 
 use std::{env, fs::OpenOptions, path::PathBuf};
 
-const PLUGINS: [&str; 2] = ["releng", "volume"];
+const PLUGINS: [&str; 8] = ["contributions", "membership", "pagure", "releng", "storage", "uptime", "usage", "volume"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

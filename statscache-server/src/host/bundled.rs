@@ -24,7 +24,22 @@ pub struct BundledPlugin {
 macro_rules! bundled_plugins {
     () => {
         &[
+            $crate::host::BundledPlugin {
+                name: "contributions",
+                library: include_bytes!(env!("STATSCACHE_BUNDLED_CONTRIBUTIONS")),
+            },
+            $crate::host::BundledPlugin {
+                name: "membership",
+                library: include_bytes!(env!("STATSCACHE_BUNDLED_MEMBERSHIP")),
+            },
+            $crate::host::BundledPlugin { name: "pagure", library: include_bytes!(env!("STATSCACHE_BUNDLED_PAGURE")) },
             $crate::host::BundledPlugin { name: "releng", library: include_bytes!(env!("STATSCACHE_BUNDLED_RELENG")) },
+            $crate::host::BundledPlugin {
+                name: "storage",
+                library: include_bytes!(env!("STATSCACHE_BUNDLED_STORAGE")),
+            },
+            $crate::host::BundledPlugin { name: "uptime", library: include_bytes!(env!("STATSCACHE_BUNDLED_UPTIME")) },
+            $crate::host::BundledPlugin { name: "usage", library: include_bytes!(env!("STATSCACHE_BUNDLED_USAGE")) },
             $crate::host::BundledPlugin { name: "volume", library: include_bytes!(env!("STATSCACHE_BUNDLED_VOLUME")) },
         ]
     };

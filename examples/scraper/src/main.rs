@@ -1,0 +1,3 @@
+//! Looks at web sites and publishes on a ZeroMQ bus what it found.
+
+fn main() {}
