@@ -54,10 +54,12 @@ impl Resolution {
     pub const HOUR: Self = Self(3_600_000_000);
     /// Twenty-four hours of UTC.
     pub const DAY: Self = Self(86_400_000_000);
+    /// The widest there is, a hundred years of 366 days.
+    pub const MAX: Self = Self(100 * 366 * Self::DAY.0);
 
     /// That many seconds; `None` for zero, and beyond a hundred years.
     pub const fn from_secs(secs: u64) -> Option<Self> {
-        if secs == 0 || secs > 100 * 366 * 86_400 {
+        if secs == 0 || secs > Self::MAX.0 as u64 / 1_000_000 {
             return None;
         }
         Some(Self(secs as i64 * 1_000_000))

@@ -42,6 +42,7 @@ pub use runner::{Bell, Request, Runner, Step};
 use crate::{
     bytes::Corrupt,
     coverage::{Claim, Reading},
+    identity,
     journal::{Gap, Journal, JournalError, JournalStats, SyncTicket},
     limits::Limits,
     store::{Contents, Namespace, NamespaceId, Store, StoreError},
@@ -164,7 +165,7 @@ impl Engine {
         mut journal: Journal,
         (store, mut contents): (impl Into<Arc<Store>>, Contents),
         specs: Vec<InstanceSpec>,
-        id_pointers: &[String],
+        naming: &identity::Naming,
         limits: Limits,
         now: Timestamp,
     ) -> Result<(Self, Committer), StartError> {
@@ -187,7 +188,7 @@ impl Engine {
         let places: Vec<Place> = running.iter().map(|(_, ns, namespace)| Place::of(*ns, namespace)).collect();
         let tail = Arc::new(Tail::new(journal.next_sequence(), places.iter().map(|place| place.taken)));
         let mut fields = FieldSet::default();
-        let admission_slots = admit::register(&mut fields, id_pointers);
+        let admission_slots = admit::register(&mut fields, naming);
         let (mut runners, mut namespaces) = (Vec::new(), Vec::new());
         for ((spec, ns, namespace), gauge) in running.into_iter().zip(tail.gauges()) {
             let mut reader = journal.reader(namespace.cursor.next);

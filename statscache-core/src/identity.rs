@@ -2,12 +2,23 @@
 
 use std::borrow::Cow;
 
+use statscache_plugin_sdk::TopicPattern;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128_with_seed};
 
 pub mod content;
 pub mod known;
 mod table;
 pub mod window;
+
+/// What tells messages apart that no id does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// JSON pointers whose values identify a message that has no `msg_id`; none: topic and body do.
+    pub pointers: Vec<String>,
+    /// Topics on which they do so whether it has a `msg_id` or not, as where several publishers see the same
+    /// and each gives it an id of its own.
+    pub topics: Vec<TopicPattern>,
+}
 
 /// 128 bits (XXH3) over what makes a message itself. The chance that two of ten million different
 /// messages share one is 10^-25.

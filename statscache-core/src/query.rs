@@ -12,6 +12,7 @@ mod choose;
 mod labels;
 mod latest;
 mod plan;
+mod product;
 mod rollup;
 mod select;
 mod value;
@@ -49,20 +50,32 @@ pub struct Query {
     /// Where the step is open: buckets at most, of a round width. Open: the buckets of a tier, at most
     /// [`POINTS_DEFAULT`] of them.
     pub max_points: Option<u32>,
+    /// Instead of a width: one bucket over the whole range, of buckets of the tier that fits it.
+    pub is_whole: bool,
     /// All must hold.
     pub filters: Vec<Filter>,
     /// Dimensions to keep, by position; values are merged over the others. Open: all.
     pub by: Option<Vec<usize>>,
     /// What stands for buckets with nothing in them.
     pub fill: Fill,
-    /// Of latest values: adds the numbers up along a path.
-    pub rollup: Option<Path>,
+    /// What is made of the values of several label sets, other than merging them.
+    pub rollup: Option<Rollup>,
     /// Order of rows.
     pub order: Order,
     /// Rows at most.
     pub limit: usize,
     /// Rows left out before the first, in order.
     pub offset: usize,
+}
+
+/// What is made of the values of several label sets, other than merging them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollup {
+    /// Of latest values: the numbers are added up along a path.
+    Sum(Path),
+    /// Of stats: the product of their means. If each says how often a part works, and parts fail without regard
+    /// to each other, that is how often a chain of all of them works.
+    Product,
 }
 
 /// What stands for buckets with nothing in them, in rows of label sets that have something elsewhere in
@@ -101,6 +114,7 @@ impl Default for Query {
             end: None,
             step: None,
             max_points: None,
+            is_whole: false,
             filters: Vec::new(),
             by: None,
             fill: Fill::None,
@@ -200,9 +214,9 @@ pub enum QueryError {
         /// What there is.
         tiers: Tiers,
     },
-    /// Only latest values are added up along a path.
-    #[error("only latest values are rolled up; this metric is added up with `by` and `step`")]
-    NoPath,
+    /// This kind is not rolled up like that.
+    #[error("latest values are rolled up to sums, stats to products; other kinds are merged with `by` and `step`")]
+    NoRollup,
     /// A step means nothing to a kind without buckets.
     #[error("this metric has latest values, no buckets: it takes no step")]
     NoBuckets,
@@ -245,16 +259,23 @@ pub fn run(view: &MetricView, query: &Query, from: From<'_>) -> Result<Answer, Q
 }
 
 fn run_bounded(view: &MetricView, query: &Query, from: From<'_>, rows_max: usize) -> Result<Answer, QueryError> {
-    let groups = Groups::new(view, &query.filters, query.by.as_deref(), query.rollup)?;
+    let path = match query.rollup {
+        Some(Rollup::Sum(path)) => Some(path),
+        Some(Rollup::Product) | None => None,
+    };
+    let groups = Groups::new(view, &query.filters, query.by.as_deref(), path)?;
     match (view.descriptor.kind, query.rollup) {
-        (Kind::Latest { n, ttl }, Some(_)) => rollup::answer(LatestRule { n, ttl }, view, query, groups, from),
+        (Kind::Latest { n, ttl }, Some(Rollup::Sum(_))) => {
+            rollup::answer(LatestRule { n, ttl }, view, query, groups, from)
+        }
         (Kind::Latest { n, ttl }, None) => latest::answer(LatestRule { n, ttl }, view, query, groups, from, rows_max),
-        (_, Some(_)) => Err(QueryError::NoPath),
-        (Kind::Count, _) => buckets::answer(CountRule, view, query, groups, from, rows_max),
-        (Kind::Stat, _) => buckets::answer(StatRule, view, query, groups, from, rows_max),
-        (Kind::Distinct, _) => buckets::answer(DistinctRule, view, query, groups, from, rows_max),
-        (Kind::Dist, _) => buckets::answer(DistRule, view, query, groups, from, rows_max),
-        (Kind::Top { k }, _) => buckets::answer(TopRule { k }, view, query, groups, from, rows_max),
+        (Kind::Stat, Some(Rollup::Product)) => product::answer(view, query, groups, from, rows_max),
+        (_, Some(_)) => Err(QueryError::NoRollup),
+        (Kind::Count, None) => buckets::answer(CountRule, view, query, groups, from, rows_max),
+        (Kind::Stat, None) => buckets::answer(StatRule, view, query, groups, from, rows_max),
+        (Kind::Distinct, None) => buckets::answer(DistinctRule, view, query, groups, from, rows_max),
+        (Kind::Dist, None) => buckets::answer(DistRule, view, query, groups, from, rows_max),
+        (Kind::Top { k }, None) => buckets::answer(TopRule { k }, view, query, groups, from, rows_max),
     }
 }
 

@@ -83,7 +83,7 @@ impl App {
         let limits = limits(config);
         let journal_handle = journal.handle();
         let (engine, committer) =
-            Engine::start(journal, store, hosted.specs, &config.bus.id_pointers, limits.clone(), clock.now())
+            Engine::start(journal, store, hosted.specs, &config.bus.naming, limits.clone(), clock.now())
                 .context("cannot put journal and state together")?;
 
         if let Some(gap) = engine.ahead_of_journal() {

@@ -12,6 +12,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use statscache_core::identity::Naming;
+
 use crate::{bus::Endpoint, history::HistoryUrl};
 
 #[cfg(test)]
@@ -84,8 +86,8 @@ pub struct BusConfig {
     pub dedupe_window: Duration,
     /// How many identities are remembered at most.
     pub dedupe_ids_max: usize,
-    /// JSON pointers whose values identify a message that has no `msg_id`; empty: a hash of topic and body does.
-    pub id_pointers: Vec<String>,
+    /// What tells messages apart that no id does.
+    pub naming: Naming,
 }
 
 impl Default for BusConfig {
@@ -103,7 +105,7 @@ impl Default for BusConfig {
             heartbeat: Duration::from_secs(10),
             dedupe_window: Duration::from_secs(3600),
             dedupe_ids_max: 2_000_000,
-            id_pointers: Vec::new(),
+            naming: Naming::default(),
         }
     }
 }

@@ -166,9 +166,8 @@ fn run(
         };
         let store: Arc<Store> = ended.into_store();
         let contents = store.contents()?;
-        let Generation { specs, id_pointers, limits, is_held: held, started } = generation;
-        (engine, committer) =
-            Engine::start(journal, (store, contents), specs, &id_pointers, limits, shared.clock.now())?;
+        let Generation { specs, naming, limits, is_held: held, started } = generation;
+        (engine, committer) = Engine::start(journal, (store, contents), specs, &naming, limits, shared.clock.now())?;
         is_held = held;
         let view = committer.view();
         started(&view);

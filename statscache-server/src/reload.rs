@@ -161,7 +161,7 @@ impl Reloader {
         let place = self.cards.clone();
         let generation = Generation {
             specs,
-            id_pointers: config.bus.id_pointers.clone(),
+            naming: config.bus.naming.clone(),
             limits,
             is_held: config.plugins.hold,
             started: Box::new(move |_| {

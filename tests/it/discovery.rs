@@ -19,10 +19,13 @@ use crate::{
 pub fn with_everything(change: impl FnOnce(DaemonSetup) -> DaemonSetup) -> TestDaemon {
     let mut publisher = TestPublisher::start();
     let setup = change(DaemonSetup::new().plugin(&test_library("statscache_test_plugin_kinds")));
+    let setup = ["kinds", "releng", "volume"].into_iter().fold(setup, |setup, id| setup.instance(id, id, ""));
     let daemon = setup.endpoint(&publisher.address).start();
     publisher.reaches(&daemon);
     let mut messages = kinds::history(now_secs() - 600);
     messages.push(Message::new("org.example.event").msg(json!({"of": "a/x", "lease": 1})));
+    let commit = json!({"commit": {"username": "anna", "repo": "bash"}});
+    messages.push(Message::new("org.fedoraproject.prod.git.receive").msg(commit));
     for n in 0..20 {
         messages.push(Message::new(&format!("org.fedoraproject.prod.t{}.a/b", n % 5)).at(now_secs() - n));
         messages.push(Message::new("org.fedoraproject.prod.compose.rawhide.start").at(now_secs() - n));
@@ -116,7 +119,7 @@ fn a_metric_says_what_may_be_asked_of_it() {
     let titles = |metric: &Value| -> Vec<String> {
         list(metric, "examples").iter().map(|example| text(&example["title"]).to_owned()).collect()
     };
-    assert!(titles(metric).contains(&"The ten greatest".to_owned()), "{metric:#}");
+    assert!(titles(metric).contains(&"The ten greatest of a day".to_owned()), "{metric:#}");
     let kinds = daemon.plugin("kinds");
     let status = list(&kinds, "metrics").iter().find(|metric| metric["name"] == "status").expect("a metric");
     assert!(titles(status).contains(&"Sums along the path `of`".to_owned()), "{status:#}");

@@ -397,6 +397,35 @@ fn answers_of_every_kind_are_as_their_schemas_say() {
 }
 
 #[test]
+fn a_range_can_be_one_bucket_and_stats_a_product() {
+    let mut publisher = TestPublisher::start();
+    let daemon = setup().endpoint(&publisher.address).start();
+    publisher.reaches(&daemon);
+    let begin = yesterday();
+    let mut told = Vec::new();
+    // A quarter of an hour after the beginning: no multiple of two hours begins there.
+    for (at, of, up) in [(900, "web", 1), (901, "web", 0), (902, "db", 1), (4000, "db", 1), (4001, "db", 0)] {
+        told.push(message(begin + at, json!({"of": of, "observe": up, "add": 1})));
+    }
+    publisher.send_all(&told);
+    daemon.wait_sequence(told.len() as u64);
+    let range = format!("start={}&end={}&step=all", begin + 900, begin + 2 * HOUR);
+    let answer = daemon.json(&format!("/plugins/kinds/counts?{range}&order=-value"));
+    assert_eq!(answer["step"], "1h45m");
+    let rows: Vec<_> = answer["rows"].as_array().expect("rows").iter().map(|row| (&row["of"], &row["value"])).collect();
+    assert_eq!(rows, [(&json!("db"), &json!(3)), (&json!("web"), &json!(2))]);
+    let product = format!("/plugins/kinds/stats?{range}&rollup=product");
+    let row = &daemon.rows(&format!("{product}&by="))[0];
+    let value = row["value"].as_object().expect("an object");
+    assert_eq!((&value["parts"], &value["missing"]), (&json!(2), &json!(0)));
+    assert!((value["product"].as_f64().expect("a number") - 0.5 * 2.0 / 3.0).abs() < 1e-15, "{row}");
+    let csv = daemon.get(&format!("{product}&by=&format=csv"));
+    assert!(csv.body.starts_with("time,value.product,value.parts,value.missing,coverage\r\n"), "{}", csv.body);
+    let early = format!("/plugins/kinds/stats?start={}&end={}&rollup=product&by=&step=1m", begin + 3960, begin + 4020);
+    assert_eq!(daemon.rows(&early)[0]["value"], json!({"product": 0.5, "parts": 1, "missing": 1}));
+}
+
+#[test]
 fn bad_parameters_are_named() {
     let daemon = setup().start();
     for (question, parameter, words) in [
@@ -414,6 +443,10 @@ fn bad_parameters_are_named() {
         ("status?path=of", "path", &["`of`", "rollup=sum"]),
         ("counts?rollup=sum", "rollup", &["not known here", "step, fill"]),
         ("keys?rollup=sum", "rollup", &["not known here"]),
+        ("stats?rollup=sum", "rollup", &["`sum`", "product"]),
+        ("stats?rollup=product&fill=zero", "fill", &["none", "rollup=product"]),
+        ("stats?step=al", "step", &["`al`", "1h30m", "all"]),
+        ("stats?step=all&max_points=3", "max_points", &["only without `step`"]),
         ("dists?depth=1", "depth", &["not known here"]),
         ("members?path=of", "path", &["not known here"]),
     ] {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use statscache_core::{
     bucket,
     engine::{Committer, Engine, InstanceSpec},
+    identity::Naming,
     journal::{Journal, JournalConfig, SimulatedDir},
     kind::{CountRule, LatestRule, LatestState, LatestValue, Rule},
     limits::Limits,
@@ -131,8 +132,8 @@ impl Fold {
         let opened = Store::open(Box::new(backend.clone())).expect("the store opens");
         let specs = instances(config());
         assert_eq!(specs.len(), 2, "both shipped plugins start");
-        let (engine, committer) =
-            Engine::start(journal, opened, specs, &[], Limits::default(), now).expect("the engine starts");
+        let (engine, committer) = Engine::start(journal, opened, specs, &Naming::default(), Limits::default(), now)
+            .expect("the engine starts");
         Self { now, engine, committer, journal: dir, store: backend }
     }
 

@@ -250,7 +250,8 @@ fn crates_depend_downwards() {
     for plugin in plugins {
         let names = dependencies(&plugin.text, "[dependencies]");
         let ours: Vec<&String> = names.iter().filter(|name| name.starts_with("statscache-")).collect();
-        assert_eq!(ours, ["statscache-plugin-sdk"], "{}", plugin.path);
+        let is_other = |name: &&String| !["statscache-plugin-sdk", "statscache-fedmsg-meta"].contains(&name.as_str());
+        assert!(!ours.iter().any(is_other), "{}: {ours:?}", plugin.path);
         count += 1;
     }
     assert!(count >= 2);

@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use statscache_plugin_sdk::{Json, Timestamp, host::FieldSet};
+use statscache_plugin_sdk::{Json, Timestamp, TopicPattern, host::FieldSet};
 
 use super::holders::Parts;
 use crate::{
-    identity::{self, Identity},
+    identity::{self, Identity, Naming},
     journal::{RECORD_BYTES_MAX, RECORD_OVERHEAD_BYTES_MAX},
     non_numbers,
 };
@@ -92,13 +92,15 @@ pub(super) struct OwnSlots {
     msg_id: usize,
     timestamp: usize,
     id_fields: Vec<usize>,
+    id_topics: Vec<TopicPattern>,
 }
 
-pub(super) fn register(fields: &mut FieldSet, id_pointers: &[String]) -> OwnSlots {
+pub(super) fn register(fields: &mut FieldSet, naming: &Naming) -> OwnSlots {
     OwnSlots {
         msg_id: fields.insert("/msg_id"),
         timestamp: fields.insert("/timestamp"),
-        id_fields: id_pointers.iter().map(|pointer| fields.insert(pointer)).collect(),
+        id_fields: naming.pointers.iter().map(|pointer| fields.insert(pointer)).collect(),
+        id_topics: naming.topics.clone(),
     }
 }
 
@@ -194,14 +196,17 @@ impl Admission {
     }
 
     fn identity<'b>(&self, topic: &str, body: &str, found: &[Option<&'b str>]) -> (Identity, Cow<'b, str>, bool) {
-        if let Some(id) = found[self.own.msg_id].and_then(read_msg_id) {
-            return (identity::of_id(&id), id, true);
-        }
-        let values: Option<Vec<Cow<'_, str>>> =
-            self.own.id_fields.iter().map(|slot| found[*slot].and_then(identifying)).collect();
-        let identity = match values {
-            Some(values) if !values.is_empty() => identity::of_fields(values.iter().map(|value| &**value)),
-            _ => identity::of_bytes(topic.as_bytes(), body.as_bytes()),
+        let by_fields = || {
+            let values = self.own.id_fields.iter().map(|slot| found[*slot].and_then(identifying));
+            let values: Vec<Cow<'_, str>> = values.collect::<Option<_>>()?;
+            (!values.is_empty()).then(|| identity::of_fields(values.iter().map(|value| &**value)))
+        };
+        let own = || found[self.own.msg_id].and_then(read_msg_id);
+        let anyhow = self.own.id_topics.iter().any(|pattern| pattern.matches(topic)).then(by_fields).flatten();
+        let identity = match (anyhow, own()) {
+            (Some(identity), _) => identity,
+            (None, Some(id)) => return (identity::of_id(&id), id, true),
+            (None, None) => by_fields().unwrap_or_else(|| identity::of_bytes(topic.as_bytes(), body.as_bytes())),
         };
         (identity, identity::to_text(identity), false)
     }
@@ -250,11 +255,17 @@ mod tests {
     const RECEIVED: Timestamp = Timestamp::from_secs(1_600_000_000);
 
     fn check(body: &str, expect: impl FnOnce(Result<(&Admitted<'_>, Vec<Option<&str>>), Rejection>)) {
+        check_on("a.b", body, expect);
+    }
+
+    fn check_on(topic: &str, body: &str, expect: impl FnOnce(Result<(&Admitted<'_>, Vec<Option<&str>>), Rejection>)) {
         let mut fields = FieldSet::default();
-        let own = register(&mut fields, &["/msg/url".to_owned(), "/msg/at".to_owned()]);
+        let pointers = vec!["/msg/url".to_owned(), "/msg/at".to_owned()];
+        let topics = vec!["#.check".parse().expect("a pattern")];
+        let own = register(&mut fields, &Naming { pointers, topics });
         let admission = Admission::new(fields, own, 86_400_000_000);
         let mut slots = Vec::new();
-        match admission.read(("a.b", body), (RECEIVED, RECEIVED), &mut slots, &mut Vec::new()) {
+        match admission.read((topic, body), (RECEIVED, RECEIVED), &mut slots, &mut Vec::new()) {
             Ok(message) => {
                 let values = slots.iter().map(|slot| slot.of(&message.body)).collect();
                 expect(Ok((&message, values)));
@@ -309,6 +320,26 @@ mod tests {
         let nulls = |i: u32| identity(&format!(r#"{{"msg": {{"url": null, "at": 1}}, "i": {i}}}"#));
         assert_ne!(nulls(1), nulls(2), "null identifies nothing");
         assert_ne!(identity(r#"{"msg_id": "", "i": 1}"#), identity(r#"{"msg_id": "", "i": 2}"#));
+    }
+
+    #[test]
+    fn on_some_topics_an_id_is_not_asked_for() {
+        let identity = |topic: &str, body: &str| {
+            let mut identity = None;
+            check_on(topic, body, |message| {
+                identity = message.ok().map(|(message, _)| (message.identity, message.has_id));
+            });
+            identity.expect("admitted")
+        };
+        let (one, other) = (
+            r#"{"msg_id": "a", "msg": {"url": "x", "at": 1, "seconds": 0.1}}"#,
+            r#"{"msg_id": "b", "msg": {"url": "x", "at": 1, "seconds": 0.2}}"#,
+        );
+        assert_eq!(identity("x.check", one), identity("x.check", other));
+        assert!(!identity("x.check", one).1, "two that differ otherwise are the same");
+        assert_ne!(identity("a.b", one), identity("a.b", other));
+        let nameless = r#"{"msg_id": "a", "msg": {"url": "x"}}"#;
+        assert_eq!(identity("x.check", nameless), identity("a.b", nameless), "the id decides where a value is missing");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     history::Mark,
+    identity,
     journal::{Chunk, JournalError, Reader},
     limits::PENDING_BYTES_MAX,
 };
@@ -104,7 +105,7 @@ impl Runner {
         quarantine_after: u32,
     ) -> Self {
         let mut fields = FieldSet::default();
-        let own = admit::register(&mut fields, &[]);
+        let own = admit::register(&mut fields, &identity::Naming::default());
         let own_slots = instance.declaration.fields.iter().map(|pointer| fields.insert(pointer)).collect();
         Self {
             router: Router::new(instance.declaration.topics.clone()),

@@ -321,7 +321,7 @@ struct World {
     backend: TestBackend,
     limits: Limits,
     journal: JournalConfig,
-    id_pointers: Vec<String>,
+    naming: identity::Naming,
 }
 
 impl Default for World {
@@ -331,7 +331,7 @@ impl Default for World {
             backend: TestBackend::default(),
             limits: Limits { quarantine_after: 0, dedupe_window: i64::MAX / 2, ..Limits::default() },
             journal: JournalConfig { segment_bytes: 4 << 10, retain_bytes: u64::MAX, retain_micros: i64::MAX },
-            id_pointers: Vec::new(),
+            naming: identity::Naming::default(),
         }
     }
 }
@@ -340,7 +340,7 @@ impl World {
     fn try_start(&self, specs: Vec<InstanceSpec>, now: Timestamp) -> Result<Daemon, StartError> {
         let (journal, _) = Journal::open(Arc::new(self.dir.clone()), self.journal)?;
         let store = Store::open(Box::new(self.backend.clone()))?;
-        let (engine, committer) = Engine::start(journal, store, specs, &self.id_pointers, self.limits.clone(), now)?;
+        let (engine, committer) = Engine::start(journal, store, specs, &self.naming, self.limits.clone(), now)?;
         Ok(Daemon { engine, committer })
     }
 

@@ -29,20 +29,8 @@ pub(super) fn answer<R: Told>(
     rows_max: usize,
 ) -> Result<Answer, QueryError> {
     let plan = Plan::new(&view.descriptor.tiers, query, (from.now, from.horizon))?;
-    let segments = plan.segments(&view.tiers[plan.tier_number]);
-    let visited = check_cost(segments.iter().map(|(_, segment)| *segment), &groups, from.cells_max)?;
-    let cells = segments.iter().map(|(_, segment)| segment.cells()).sum();
-    let mut sums = Sums::new(rule, &plan, &groups, cells, rows_max);
-    for (partition, segment) in segments {
-        sums.add(partition, segment, from)?;
-    }
-    let mut found = sums.found();
-    if found.len() > rows_max {
-        return Err(QueryError::TooManyRows);
-    }
-    let damaged = without_set_aside(view, &plan, from.coverage);
-    let coverage = damaged.as_ref().unwrap_or(from.coverage);
-    let covered = Covered { runs: coverage.runs(plan.start, plan.end, plan.step).collect() };
+    let (mut found, visited) = merged(rule, view, &plan, &groups, from, rows_max)?;
+    let covered = Covered::new(view, &plan, from.coverage);
     match query.fill {
         Fill::None => {}
         fill => fill_up::<R>(&mut found, &plan, &groups, &covered, fill, rows_max)?,
@@ -60,6 +48,26 @@ pub(super) fn answer<R: Told>(
     let (start, end, step) = (Some(plan.start), plan.end, Some(plan.step));
     let (dimensions, coverage) = (groups.dimensions, covered.runs);
     Ok(Answer { start, end, step, dimensions, rows, total, truncated, cells: visited, coverage })
+}
+
+/// States by group and step, and how many cells were visited for them.
+pub(super) fn merged<R: Told>(
+    rule: R,
+    view: &MetricView,
+    plan: &Plan,
+    groups: &Groups<'_>,
+    from: From<'_>,
+    rows_max: usize,
+) -> Result<(Vec<Found<Option<R::State>>>, u64), QueryError> {
+    let segments = plan.segments(&view.tiers[plan.tier_number]);
+    let visited = check_cost(segments.iter().map(|(_, segment)| *segment), groups, from.cells_max)?;
+    let cells = segments.iter().map(|(_, segment)| segment.cells()).sum();
+    let mut sums = Sums::new(rule, plan, groups, cells, rows_max);
+    for (partition, segment) in segments {
+        sums.add(partition, segment, from)?;
+    }
+    let found = sums.found();
+    if found.len() > rows_max { Err(QueryError::TooManyRows) } else { Ok((found, visited)) }
 }
 
 /// The coverage without what was damaged and is set aside, if there is such.
@@ -201,15 +209,26 @@ fn fill_up<R: Told>(
 }
 
 /// What was seen of the steps.
-struct Covered {
-    runs: Vec<(Timestamp, Timestamp, BucketCoverage)>,
+pub(super) struct Covered {
+    pub(super) runs: Vec<(Timestamp, Timestamp, BucketCoverage)>,
+    /// Where the one step is the whole range; the runs are the tier's buckets then.
+    whole: Option<BucketCoverage>,
 }
 
 impl Covered {
+    pub(super) fn new(view: &MetricView, plan: &Plan, coverage: &Coverage) -> Self {
+        let damaged = without_set_aside(view, plan, coverage);
+        let coverage = damaged.as_ref().unwrap_or(coverage);
+        let width = if plan.is_whole { plan.tier.resolution } else { plan.step };
+        let runs = coverage.runs(plan.start, plan.end, width).collect();
+        Self { runs, whole: plan.is_whole.then(|| coverage.of(plan.start, plan.end)) }
+    }
+
     /// Of one step. Where there is something, something was seen.
-    fn of(&self, time: Timestamp, is_empty: bool) -> BucketCoverage {
+    pub(super) fn of(&self, time: Timestamp, is_empty: bool) -> BucketCoverage {
         let run = self.runs.partition_point(|(_, end, _)| *end <= time);
-        match self.runs.get(run).map_or(BucketCoverage::Missing, |(_, _, coverage)| *coverage) {
+        let of_run = || self.runs.get(run).map_or(BucketCoverage::Missing, |(_, _, coverage)| *coverage);
+        match self.whole.unwrap_or_else(of_run) {
             BucketCoverage::Missing if !is_empty => BucketCoverage::Partial,
             coverage => coverage,
         }

@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) step: Resolution,
     pub(super) tier_number: usize,
     pub(super) tier: Tier,
+    /// Whether the one step is the whole range, which begins anywhere.
+    pub(super) is_whole: bool,
 }
 
 impl Plan {
@@ -39,6 +41,9 @@ impl Plan {
             }
             None => bucket::tier_for_range(tiers, (start, end), horizon, POINTS_DEFAULT),
         };
+        if query.is_whole {
+            return Ok(Self::whole((start, end), (tier_number, tier), horizon));
+        }
         let step = wanted.unwrap_or(tier.resolution);
         let end = end.plus_micros(-1).floor(step).plus_micros(step.micros());
         // Of a step that begins before what the tier keeps there would be a part only.
@@ -46,7 +51,22 @@ impl Plan {
         if whole_since >= end && query.step.is_some() {
             return Err(QueryError::NotKept { step, since: whole_since, tiers: tiers.clone() });
         }
-        Ok(Self { start: start.floor(step).max(whole_since).min(end), end, step, tier_number, tier })
+        Ok(Self { start: start.floor(step).max(whole_since).min(end), end, step, tier_number, tier, is_whole: false })
+    }
+
+    /// One step: the range in whole buckets of the tier, as far as that keeps them.
+    fn whole((start, end): (Timestamp, Timestamp), (tier_number, tier): (usize, Tier), horizon: Timestamp) -> Self {
+        let width = tier.resolution;
+        let end = end.plus_micros(-1).floor(width).plus_micros(width.micros());
+        let since = bucket::kept_since(tier, horizon).map_or(start, |since| since.max(start));
+        // A step has a greatest width; what is longer loses its oldest part.
+        let first = end.plus_micros(-Resolution::MAX.micros());
+        let start =
+            ceil(first, width).max(if since > start { ceil(since, width) } else { start.floor(width) }).min(end);
+        let secs = u64::try_from(end.micros() / 1_000_000 - start.micros() / 1_000_000).unwrap_or(0);
+        // Of a range of which nothing is kept, there are no steps.
+        let step = Resolution::from_secs(secs).unwrap_or(width);
+        Self { start, end, step, tier_number, tier, is_whole: true }
     }
 
     /// Number of steps.

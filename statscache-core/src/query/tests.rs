@@ -2,7 +2,9 @@
 
 mod fill;
 mod labels;
+mod product;
 mod rollup;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -42,6 +42,15 @@ pub enum RowValue {
         /// How many values are no numbers and not in it.
         others: u64,
     },
+    /// Of stats of which the means were multiplied.
+    Product {
+        /// The product of the means of the parts that said something.
+        product: f64,
+        /// How many those are.
+        parts: u64,
+        /// How many label sets there are that said nothing in the bucket.
+        missing: u64,
+    },
 }
 
 /// What a stat says; where there are no numbers, there is no least, greatest, mean or deviation.

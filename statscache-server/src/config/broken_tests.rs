@@ -328,6 +328,20 @@ c.toml:2:13: [bus] subscribe: an empty list receives nothing; write [""] to rece
 }
 
 #[test]
+fn topics_without_pointers_mean_nothing() {
+    check(
+        r##"[bus]
+id_topics = ["#.check"]
+"##,
+        r##"
+c.toml:2:13: [bus] id_topics: means nothing without `id_pointers`, which say what makes two messages there the same
+    2 | id_topics = ["#.check"]
+      |             ^^^^^^^^^^^
+"##,
+    );
+}
+
+#[test]
 fn addresses_paths_and_pointers_are_explained() {
     check(
         r#"[bus]

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use statscache_core::identity::Naming;
+use statscache_plugin_sdk::{TopicPattern, TopicPatternError};
 use toml::de::DeTable;
 
 use super::problem::Problem;
@@ -85,10 +87,19 @@ fn bus(table: &mut Table<'_, '_>) -> BusConfig {
         heartbeat: table.span("heartbeat", default.heartbeat, seconds(1, 3600)),
         dedupe_window: table.span("dedupe_window", default.dedupe_window, seconds(1, 30 * 86_400)),
         dedupe_ids_max: table.count("dedupe_max_ids", default.dedupe_ids_max, 1000..=1_000_000_000),
-        id_pointers: table.list("id_pointers", default.id_pointers, json_pointer),
+        naming: Naming {
+            pointers: table.list("id_pointers", default.naming.pointers, json_pointer),
+            topics: table.list("id_topics", default.naming.topics, topic_pattern),
+        },
     };
     for (publisher, _) in config.replay.iter().filter(|(publisher, _)| !config.endpoints.contains(publisher)) {
         table.complain("replay", &format!("{:?} is not one of `endpoints`", publisher.to_string()));
+    }
+    if config.naming.pointers.is_empty() && !config.naming.topics.is_empty() {
+        table.complain(
+            "id_topics",
+            "means nothing without `id_pointers`, which say what makes two messages there the same",
+        );
     }
     if config.subscribe.is_empty() && table.has("subscribe") {
         table.complain("subscribe", "an empty list receives nothing; write [\"\"] to receive everything");
@@ -235,6 +246,10 @@ fn prefix(text: &str) -> Result<String, Refusal> {
         return Err(must(format!("at most {PREFIX_BYTES_MAX} bytes")));
     }
     Ok(text.to_owned())
+}
+
+fn topic_pattern(text: &str) -> Result<TopicPattern, Refusal> {
+    text.parse().map_err(|error: TopicPatternError| Refusal::Says(error.to_string()))
 }
 
 fn json_pointer(text: &str) -> Result<String, Refusal> {

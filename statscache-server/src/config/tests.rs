@@ -1,6 +1,8 @@
 //! The sample file, the table in the docs and the code agree; broken files are told all that is wrong with them.
 
 use super::units::{parse_duration, parse_size, show_duration};
+use statscache_core::identity::Naming;
+
 use super::*;
 
 const SAMPLE: &str = include_str!("../../../examples/statscache.toml");
@@ -179,6 +181,7 @@ fn every_option_reaches_its_field() {
         dedupe_window = "2h"
         dedupe_max_ids = 3_000
         id_pointers = ["/msg/url", "/msg/a~1b~0"]
+        id_topics = ["*.uptime.check"]
         [http]
         listen = "[::1]:80"
         [admin]
@@ -251,7 +254,10 @@ fn every_option_reaches_its_field() {
             heartbeat: Duration::from_secs(5),
             dedupe_window: Duration::from_secs(7200),
             dedupe_ids_max: 3000,
-            id_pointers: vec!["/msg/url".to_owned(), "/msg/a~1b~0".to_owned()],
+            naming: Naming {
+                pointers: vec!["/msg/url".to_owned(), "/msg/a~1b~0".to_owned()],
+                topics: vec!["*.uptime.check".parse().expect("a pattern")],
+            },
         },
         http: HttpConfig { listen: "[::1]:80".parse().expect("an address") },
         admin: AdminConfig { token_file: Some("/etc/sc/token".into()) },
@@ -287,15 +293,15 @@ fn every_option_reaches_its_field() {
         },
         log: LogConfig { level: LogLevel::Trace },
         instances: vec![
-            instance("volume", "volume", true, serde_json::json!({}), 54),
+            instance("volume", "volume", true, serde_json::json!({}), 55),
             instance(
                 "volume",
                 "volume-2",
                 false,
                 serde_json::json!({"topics": ["a.#"], "n": u64::MAX, "deep": {"x": -1.5, "y": true}}),
-                56,
+                57,
             ),
-            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 61),
+            instance("other", "other", true, serde_json::json!({"deep": {"er": []}}), 62),
         ],
     };
     assert_eq!(Config::parse(text, "/etc/sc/c.toml").expect("all options"), expect);

@@ -8,7 +8,7 @@ use statscache_plugin_sdk::{Keep, Kind, MetricDescriptor, Resolution, Tier};
 
 use super::{
     labels, metric,
-    params::Shown,
+    params::{Shown, WHOLE},
     rows::{Column, columns},
     urlquery,
 };
@@ -113,7 +113,7 @@ impl Guide {
 
 fn columns_of(metric: &MetricDescriptor) -> Vec<ColumnDto> {
     let unit = |column: &Column| (column.name == "value" && !metric.unit.is_empty()).then(|| metric.unit.clone());
-    let columns = columns(metric.kind, &metric.dimensions, false, Shown::All).into_iter();
+    let columns = columns(metric.kind, &metric.dimensions, None, Shown::All).into_iter();
     columns.map(|column| ColumnDto { unit: unit(&column), column }).collect()
 }
 
@@ -137,9 +137,8 @@ fn examples(id: &str, metric: &MetricDescriptor, samples: &[Vec<String>]) -> Vec
             add("The last hour", first.clone());
             add("The last day, in at most a hundred buckets", format!("{base}?start=now-1d&max_points=100"));
             if !metric.dimensions.is_empty() {
-                let step = coarse_step(metric);
                 add("The last hour, all labels together", format!("{first}&by="));
-                add("The ten greatest", format!("{base}?start=now-1h&step={step}&order=-value&limit=10"));
+                add("The ten greatest of a day", format!("{base}?start=now-1d&step={WHOLE}&order=-value&limit=10"));
             }
         }
     }
@@ -154,10 +153,4 @@ fn examples(id: &str, metric: &MetricDescriptor, samples: &[Vec<String>]) -> Vec
     }
     add("The same as CSV", format!("{first}&format=csv"));
     examples
-}
-
-/// The widest buckets that are not wider than an hour.
-fn coarse_step(metric: &MetricDescriptor) -> Resolution {
-    let mut steps = metric.tiers.as_slice().iter().map(|tier| tier.resolution);
-    steps.rfind(|step| *step <= Resolution::HOUR).unwrap_or(metric.tiers.finest().resolution)
 }

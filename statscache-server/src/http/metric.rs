@@ -246,9 +246,9 @@ impl MetricAnswer {
             total: answer.total,
             truncated: answer.truncated,
             coverage: (is_bucketed && look.coverage != Shown::None).then(|| coverage.collect()),
-            columns: columns(descriptor.kind, &names, query.rollup.is_some(), look.coverage),
+            columns: columns(descriptor.kind, &names, query.rollup, look.coverage),
             rows: answer.rows.into_iter().map(row).collect(),
-            value_members: rows::members(descriptor.kind),
+            value_members: rows::members(descriptor.kind, query.rollup),
         }
     }
 

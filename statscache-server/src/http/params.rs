@@ -3,9 +3,9 @@
 
 use statscache_core::{
     limits::{QUERY_PATTERNS_MAX, QUERY_ROWS_MAX},
-    query::{Fill, Filter, Order, OrderBy, Path, Query},
+    query::{Fill, Filter, Order, OrderBy, Path, Query, Rollup},
 };
-use statscache_plugin_sdk::{MetricDescriptor, Timestamp};
+use statscache_plugin_sdk::{Kind, MetricDescriptor, Timestamp};
 
 use super::{
     format::Format,
@@ -41,6 +41,9 @@ pub(super) enum Shown {
 /// The choices of `coverage`.
 pub(super) const SHOWN: [(&str, Shown); 3] = [("all", Shown::All), ("runs", Shown::Runs), ("none", Shown::None)];
 
+/// The `step` that is the whole range.
+pub(super) const WHOLE: &str = "all";
+
 /// The most buckets that `max_points` can ask for.
 pub(super) const POINTS_MAX: u32 = 100_000;
 
@@ -58,7 +61,7 @@ pub(super) fn read(
     let mut moves = false;
     let mut seen: Vec<&str> = Vec::new();
     let mut patterns = 0;
-    let mut rollup = Rollup::default();
+    let mut along = Along::default();
     for (name, value) in parameters {
         if !name.starts_with(WHERE) && name != "by" && seen.contains(&name.as_str()) {
             return Err(Problem::parameter(name, Some(value), "one value; it is given twice"));
@@ -74,8 +77,9 @@ pub(super) fn read(
                 query.end = Some(time::parse(value, now).ok_or_else(|| bad(time::ALLOWED))?);
                 moves |= value.starts_with("now");
             }
+            "step" if bucketed && value == WHOLE => query.is_whole = true,
             "step" if bucketed => {
-                query.step = Some(time::parse_span(value).ok_or_else(|| bad(time::SPANS))?);
+                query.step = Some(time::parse_span(value).ok_or_else(|| bad(&format!("{}, {WHOLE}", time::SPANS)))?);
             }
             "max_points" if bucketed => {
                 let points = value.parse().ok().filter(|points| (1..=POINTS_MAX).contains(points));
@@ -96,13 +100,16 @@ pub(super) fn read(
                     }
                 };
             }
-            "rollup" if !bucketed && value == "sum" => rollup.is_wanted = true,
-            "rollup" if !bucketed => return Err(bad("sum")),
+            "rollup" if rollup_of(metric.kind).is_some() => match rollup_of(metric.kind) {
+                Some("sum") if value == "sum" => along.is_wanted = true,
+                Some("product") if value == "product" => query.rollup = Some(Rollup::Product),
+                allowed => return Err(bad(allowed.unwrap_or_default())),
+            },
             "depth" if !bucketed => {
-                rollup.depth = Some(value.parse().map_err(|_| bad("how many parts of the path are kept: 0, 1, 2, …"))?);
+                along.depth = Some(value.parse().map_err(|_| bad("how many parts of the path are kept: 0, 1, 2, …"))?);
             }
             "path" if !bucketed => {
-                rollup.path = Some(dimension(value, metric).ok_or_else(|| bad(&dimensions(metric)))?);
+                along.path = Some(dimension(value, metric).ok_or_else(|| bad(&dimensions(metric)))?);
             }
             "by" => {
                 let labels = read_by(value, metric).ok_or_else(|| bad(&dimensions(metric)))?;
@@ -134,14 +141,21 @@ pub(super) fn read(
             },
         }
     }
-    rollup.finish(metric, seen.contains(&"order"), &mut query)?;
+    along.finish(metric, seen.contains(&"order"), &mut query)?;
     look.is_fixed = query.end.is_some() && !moves;
     if let (OrderBy::Label(dimension), Some(by)) = (query.order.by, &query.by)
         && !by.contains(&dimension)
     {
         return Err(Problem::parameter("order", Some(&metric.dimensions[dimension]), "a label that `by` keeps"));
     }
-    if let (Some(_), Some(points)) = (query.step, query.max_points) {
+    if query.rollup == Some(Rollup::Product) && query.fill != Fill::None {
+        return Err(Problem::parameter(
+            "fill",
+            Some(if query.fill == Fill::Null { "null" } else { "zero" }),
+            "none, together with rollup=product: without parts there is no product",
+        ));
+    }
+    if let (true, Some(points)) = (query.step.is_some() || query.is_whole, query.max_points) {
         return Err(Problem::parameter(
             "max_points",
             Some(&points.to_string()),
@@ -159,13 +173,13 @@ fn choice<T: Copy>(value: &str, all: &[(&str, T)]) -> Result<T, String> {
 
 /// Latest values added up along a path.
 #[derive(Default)]
-struct Rollup {
+struct Along {
     is_wanted: bool,
     depth: Option<usize>,
     path: Option<usize>,
 }
 
-impl Rollup {
+impl Along {
     fn finish(self, metric: &MetricDescriptor, is_ordered: bool, query: &mut Query) -> Result<(), Problem> {
         if !self.is_wanted {
             let depth = self.depth.map(|depth| ("depth", depth.to_string()));
@@ -187,11 +201,20 @@ impl Rollup {
         if !by.contains(&dimension) {
             by.insert(0, dimension);
         }
-        query.rollup = Some(Path { dimension, depth: self.depth.unwrap_or(1) });
+        query.rollup = Some(Rollup::Sum(Path { dimension, depth: self.depth.unwrap_or(1) }));
         if !is_ordered {
             query.order = Order { by: OrderBy::Value, descending: true };
         }
         Ok(())
+    }
+}
+
+/// How values of such a metric can be rolled up.
+pub(super) fn rollup_of(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Latest { .. } => Some("sum"),
+        Kind::Stat => Some("product"),
+        Kind::Count | Kind::Distinct | Kind::Dist | Kind::Top { .. } => None,
     }
 }
 
@@ -248,6 +271,9 @@ pub(super) fn known(metric: &MetricDescriptor) -> String {
         names.extend(["step", "fill", "max_points", "coverage"].map(str::to_owned));
     } else {
         names.extend(["rollup", "depth", "path"].map(str::to_owned));
+    }
+    if metric.kind == Kind::Stat {
+        names.push("rollup".to_owned());
     }
     names.extend(["by", "limit", "offset", "order", "time", "format"].map(str::to_owned));
     names.extend(metric.dimensions.iter().map(|label| format!("{WHERE}{label}")));

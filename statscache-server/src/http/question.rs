@@ -123,7 +123,7 @@ pub(super) fn problem(error: QueryError) -> Problem {
             Problem::parameter("step", Some(&step.to_string()), allowed)
         }
         QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
-        QueryError::NoPath => Problem::parameter("rollup", None, "no rollup: use `by` and `step`"),
+        QueryError::NoRollup => Problem::parameter("rollup", None, "no rollup: use `by` and `step`"),
         QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
         QueryError::NotKept { step, since, tiers } => {
             let allowed = format!(

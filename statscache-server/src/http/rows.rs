@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json, value::RawValue};
-use statscache_core::query::{Dist, Row, RowValue, Stat};
+use statscache_core::query::{Dist, Rollup, Row, RowValue, Stat};
 use statscache_plugin_sdk::{Kind, MetricDescriptor};
 
 use super::{
@@ -23,13 +23,13 @@ pub(super) struct Column {
     pub(super) r#type: &'static str,
 }
 
-/// The columns of rows with these labels. `is_sum`: latest values added up.
-pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool, coverage: Shown) -> Vec<Column> {
+/// The columns of rows with these labels.
+pub(super) fn columns(kind: Kind, labels: &[String], rollup: Option<Rollup>, coverage: Shown) -> Vec<Column> {
     let column = |name: &str, r#type| Column { name: name.to_owned(), r#type };
     let mut columns = vec![column("time", "time")];
     columns.extend(labels.iter().map(|label| column(label, "string")));
     match kind {
-        Kind::Latest { .. } if is_sum => {
+        Kind::Latest { .. } if rollup.is_some() => {
             columns.extend([column("value", "number"), column("values", "integer"), column("others", "integer")]);
         }
         Kind::Latest { .. } => columns.extend([column("value", "json"), column("id", "string")]),
@@ -46,7 +46,7 @@ pub(super) fn columns(kind: Kind, labels: &[String], is_sum: bool, coverage: Sho
 /// JSON Schema of a row of this metric.
 pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
     let mut properties = serde_json::Map::new();
-    for column in columns(metric.kind, &metric.dimensions, false, Shown::All) {
+    for column in columns(metric.kind, &metric.dimensions, None, Shown::All) {
         let schema = match (column.name.as_str(), column.r#type) {
             ("value", "json") => json!({}),
             ("value", _) => json!({"anyOf": [value_schema(metric.kind), {"type": "null"}]}),
@@ -73,8 +73,9 @@ pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
 }
 
 /// Names of what a value is made of, where it is an object.
-pub(super) const fn members(kind: Kind) -> &'static [&'static str] {
+pub(super) const fn members(kind: Kind, rollup: Option<Rollup>) -> &'static [&'static str] {
     match kind {
+        Kind::Stat if rollup.is_some() => &["product", "parts", "missing"],
         Kind::Stat => &["n", "sum", "min", "max", "mean", "stddev"],
         Kind::Distinct => &["estimate", "error"],
         Kind::Dist => &["n", "min", "max", "p50", "p90", "p95", "p99"],
@@ -95,7 +96,8 @@ fn value_schema(kind: Kind) -> Value {
     };
     match kind {
         Kind::Count => json!({"type": "integer"}),
-        Kind::Stat => object(&["n", "sum"], &["min", "max", "mean", "stddev"]),
+        // With `rollup=product` the last three instead.
+        Kind::Stat => object(&["n", "sum", "product", "parts", "missing"], &["min", "max", "mean", "stddev"]),
         Kind::Distinct => object(&["estimate", "error"], &[]),
         Kind::Dist => object(&["n"], &["min", "max", "p50", "p90", "p95", "p99"]),
         Kind::Top { .. } => json!({"type": "array", "items": {"type": "object", "properties": {
@@ -188,6 +190,13 @@ impl Serialize for ValueDto<'_> {
                 value.serialize(serializer)
             }
             RowValue::Sum { sum, .. } => Number(*sum).serialize(serializer),
+            RowValue::Product { product, parts, missing } => {
+                let mut map = serializer.serialize_map(Some(3))?;
+                map.serialize_entry("product", &Number(*product))?;
+                map.serialize_entry("parts", parts)?;
+                map.serialize_entry("missing", missing)?;
+                map.end()
+            }
             RowValue::Unknown => serializer.serialize_none(),
         }
     }

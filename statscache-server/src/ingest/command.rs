@@ -4,6 +4,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use statscache_core::{
     engine::{InstanceSpec, Intake},
+    identity::Naming,
     limits::Limits,
     view::View,
 };
@@ -26,8 +27,8 @@ pub enum Command {
 pub struct Generation {
     /// The instances.
     pub specs: Vec<InstanceSpec>,
-    /// JSON pointers to what identifies a message without an id.
-    pub id_pointers: Vec<String>,
+    /// What tells messages apart that no id does.
+    pub naming: Naming,
     /// Bounds.
     pub limits: Limits,
     /// Whether what is built waits for an order to take its place.

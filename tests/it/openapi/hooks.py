@@ -9,6 +9,7 @@ REASONS = [
     "a time before `end`",
     "a step for which the range is kept",
     "only together with rollup=sum",
+    "none, together with rollup=product",
     "only without `step`",
     "a label that `by` keeps",
     "at most 32 (patterns|filters)",

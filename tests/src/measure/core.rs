@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use statscache_core::{
     engine::{Committer, Engine, Failure, InstanceSpec, PreparedCommit, Processor},
+    identity::Naming,
     journal::{Journal, JournalConfig},
     limits::{Limits, UPDATES_PER_MESSAGE_MAX},
     query::{self, Answer, Query},
@@ -102,7 +103,8 @@ impl Core {
             role: statscache_core::engine::Role::Present,
         };
         let messages = journal.next_sequence();
-        let (engine, committer) = Engine::start(journal, opened, vec![spec], &[], limits, Timestamp::from_secs(secs))?;
+        let (engine, committer) =
+            Engine::start(journal, opened, vec![spec], &Naming::default(), limits, Timestamp::from_secs(secs))?;
         Ok(Self { engine, committer, said, messages })
     }
 

@@ -11,6 +11,7 @@ use std::{collections::HashMap, ops::Range, path::Path};
 use anyhow::{Context, ensure};
 use statscache_core::{
     engine::{Engine, Incoming, InstanceSpec, Intake, Recorder, Runner, Step},
+    identity::Naming,
     identity::{
         self,
         window::{Sight, Window},
@@ -163,7 +164,7 @@ impl With {
     fn open(dir: &Path, specs: Vec<InstanceSpec>) -> anyhow::Result<Self> {
         let (journal, _) = Journal::open_path(&dir.join("journal"), JournalConfig::default())?;
         let opened = Store::open(Box::new(MemoryBackend::default()))?;
-        let (engine, _) = Engine::start(journal, opened, specs, &[], Limits::default(), now())?;
+        let (engine, _) = Engine::start(journal, opened, specs, &Naming::default(), Limits::default(), now())?;
         let (intake, runners) = engine.into_parts();
         Ok(Self { intake, runners })
     }

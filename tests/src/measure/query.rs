@@ -5,7 +5,7 @@ use std::{hint::black_box, path::Path};
 
 use statscache_core::{
     limits::Limits,
-    query::{Filter, Order, OrderBy, Path as LabelPath, Query},
+    query::{Filter, Order, OrderBy, Path as LabelPath, Query, Rollup},
 };
 use statscache_plugin_sdk::{Kind, MetricDescriptor, Resolution, Tiers, Timestamp};
 
@@ -155,7 +155,11 @@ fn questions(days: i64, few: u32, many: u32) -> Vec<Asked> {
         Asked {
             what: "rollup of latest values at depth 1",
             metric: 3,
-            query: Query { rollup: Some(LabelPath { dimension: 0, depth: 1 }), limit: 1_000_000, ..Query::default() },
+            query: Query {
+                rollup: Some(Rollup::Sum(LabelPath { dimension: 0, depth: 1 })),
+                limit: 1_000_000,
+                ..Query::default()
+            },
             rows: 10,
             numbers: numbers(many as usize),
             bar_ms: 10.0,

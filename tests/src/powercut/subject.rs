@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use statscache_core::{
     bucket,
     engine::{Committer, Engine, Failure, InstanceSpec, Processor, Role},
+    identity::Naming,
     journal::{Journal, JournalConfig},
     kind::{CountRule, LatestRule, Rule},
     limits::Limits,
@@ -94,7 +95,8 @@ impl Subject {
         let found = Found { journal: (recovery.first, next), store };
         let limits = Limits { dedupe_window: i64::MAX / 4, ..Limits::default() };
         let (engine, committer) =
-            Engine::start(journal, opened, specs(stream)?, &[], limits, stream.arrival(next)).context("engine")?;
+            Engine::start(journal, opened, specs(stream)?, &Naming::default(), limits, stream.arrival(next))
+                .context("engine")?;
         if let Some(gap) = engine.ahead_of_journal() {
             bail!("the state is ahead of the journal by {gap:?}");
         }

@@ -186,7 +186,8 @@ fn messages_with_numbers_that_are_none_read_the_same_live_and_from_the_journal()
 
 #[test]
 fn messages_without_id_are_told_apart_by_pointers_or_by_all() {
-    let world = World { id_pointers: vec!["/msg/url".to_owned(), "/msg/at".to_owned()], ..World::default() };
+    let pointers = vec!["/msg/url".to_owned(), "/msg/at".to_owned()];
+    let world = World { naming: identity::Naming { pointers, ..Default::default() }, ..World::default() };
     let mut daemon = world.start(vec![sampler("main")], at(0));
     let bodies = [
         r#"{"msg": {"url": "a", "at": 1, "n": 1}}"#,

@@ -237,7 +237,8 @@ fn a_real_disk_behaves_as_the_simulated_one() {
         let backend = crate::store::SledBackend::open(&dir.path().join("state")).expect("it opens");
         let store = Store::open(Box::new(backend)).expect("it opens");
         let (engine, committer) =
-            Engine::start(journal, store, specs, &[], world.limits.clone(), at(0)).expect("starts");
+            Engine::start(journal, store, specs, &identity::Naming::default(), world.limits.clone(), at(0))
+                .expect("starts");
         Daemon { engine, committer }
     };
     let all: Vec<Msg> = (0..300).map(|id| msg(id, -i64::from(id))).collect();

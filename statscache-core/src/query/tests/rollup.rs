@@ -28,7 +28,7 @@ fn latest(ttl: Option<&str>, said: &[Said<'_>]) -> MetricView {
 }
 
 fn rollup(depth: usize) -> Query {
-    Query { rollup: Some(Path { dimension: 0, depth }), by: Some(vec![0]), ..Query::default() }
+    Query { rollup: Some(Rollup::Sum(Path { dimension: 0, depth })), by: Some(vec![0]), ..Query::default() }
 }
 
 /// Label, sum, numbers, others, time of the newest.
@@ -137,7 +137,7 @@ fn the_sum_does_not_depend_on_the_order() {
 #[test]
 fn only_latest_values_are_rolled_up() {
     let error = run(&labelled_view(), &rollup(1), from(NOW)).expect_err("counts have steps");
-    assert!(matches!(error, QueryError::NoPath), "{error}");
+    assert!(matches!(error, QueryError::NoRollup), "{error}");
     let error = run(&tree(), &Query { step: span("1m"), ..rollup(1) }, from(NOW)).expect_err("no buckets");
     assert!(matches!(error, QueryError::NoBuckets), "{error}");
 }

@@ -7,7 +7,7 @@ use statscache_plugin_sdk::{MetricDescriptor, Resolution};
 use super::super::{
     format::Format,
     labels,
-    params::{POINTS_MAX, SHOWN, WHERE},
+    params::{POINTS_MAX, SHOWN, WHERE, WHOLE, rollup_of},
     time::TimeForm,
 };
 
@@ -138,15 +138,20 @@ fn order(metric: &MetricDescriptor) -> Value {
 fn bucketed(metric: &MetricDescriptor) -> Vec<Value> {
     let tiers = &metric.tiers;
     let text = format!(
-        "Width of the buckets: a multiple of one of the metric's tiers ({tiers}). What fits the range, if it is left out. Also by ISO 8601, `PT1M`."
+        "Width of the buckets: a multiple of one of the metric's tiers ({tiers}). What fits the range, if it is left out. Also by ISO 8601, `PT1M`. `{WHOLE}`: one bucket over the whole range."
     );
-    let mut step = query("step", &text, step_schema(metric));
+    let schema = json!({"anyOf": [step_schema(metric), {"const": WHOLE}]});
+    let mut step = query("step", &text, schema);
     step["example"] = tiers.finest().resolution.to_string().into();
     let fill = json!({"enum": ["none", "null", "zero"], "default": "none"});
     let text = "Where nothing was counted: `none`: no row; `null`: a row with 0 where the bucket is complete, else null; `zero`: 0.";
     let points = json!({"type": "integer", "minimum": 1, "maximum": POINTS_MAX});
     let points = query("max_points", "Buckets at most; the step is chosen so. Only without `step`.", points);
-    vec![step, points, query("fill", text, fill), reference("coverage")]
+    let product = rollup_of(metric.kind).map(|rollup| {
+        let text = "`product`: of the means of the label sets that `by` merges, their product; without `fill`.";
+        query("rollup", text, json!({"enum": [rollup]}))
+    });
+    [step, points, query("fill", text, fill), reference("coverage")].into_iter().chain(product).collect()
 }
 
 /// Spans that are multiples of the finest tier: all of its unit and wider ones, where the tier is one unit wide.
