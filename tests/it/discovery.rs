@@ -133,7 +133,7 @@ fn values_of_labels_come_in_order_page_by_page() {
     let all = daemon.json(base);
     assert_eq!((&all["label"], &all["truncated"]), (&json!("topic"), &json!(false)));
     let values: Vec<&str> = list(&all, "values").iter().map(text).collect();
-    assert!(values.len() == 7 && values.is_sorted(), "{values:?}");
+    assert!(values.len() == 8 && values.is_sorted(), "{values:?}");
     let (mut pages, mut next) = (Vec::new(), Some(format!("{base}?limit=2&match=*fedoraproject*")));
     while let Some(path) = next {
         let answer = daemon.get(&path);
@@ -143,7 +143,7 @@ fn values_of_labels_come_in_order_page_by_page() {
         assert_eq!(page["truncated"], next.is_some(), "{path}");
         pages.push(list(&page, "values").iter().map(|value| text(value).to_owned()).collect::<Vec<_>>());
     }
-    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 1]);
     let wanted: Vec<&str> = values.iter().copied().filter(|value| value.contains("fedoraproject")).collect();
     assert_eq!(pages.concat(), wanted);
     let filtered = daemon.json(&format!("{base}?where.topic=*t1*&where.topic=*t2*&match=*1*"));

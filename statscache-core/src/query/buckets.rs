@@ -51,6 +51,9 @@ pub(super) fn answer<R: Told>(
 }
 
 /// States by group and step, and how many cells were visited for them.
+type Merged<S> = (Vec<Found<Option<S>>>, u64);
+
+/// Merges what is in the range.
 pub(super) fn merged<R: Told>(
     rule: R,
     view: &MetricView,
@@ -58,7 +61,7 @@ pub(super) fn merged<R: Told>(
     groups: &Groups<'_>,
     from: From<'_>,
     rows_max: usize,
-) -> Result<(Vec<Found<Option<R::State>>>, u64), QueryError> {
+) -> Result<Merged<R::State>, QueryError> {
     let segments = plan.segments(&view.tiers[plan.tier_number]);
     let visited = check_cost(segments.iter().map(|(_, segment)| *segment), groups, from.cells_max)?;
     let cells = segments.iter().map(|(_, segment)| segment.cells()).sum();
