@@ -1,30 +1,32 @@
-//! Who did what to what: user names and packages of fedmsg messages, by rules.
+//! Who did what to what: the names of users and packages in messages of a fedmsg bus.
+//!
+//! Publishers put them where they like, so there are rules: for some topics, here are the users, there the packages.
+//! [`rules.toml`](../rules.toml) holds those of Fedora's services; an operator's own come before them. Publishers that
+//! use fedora-messaging say it themselves, in the headers; then no rule is asked.
 
 use std::borrow::Cow;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use statscache_plugin_sdk::{Declare, Message, PluginError};
+use statscache_plugin_sdk::{Declare, Field, Message};
 
-/// One rule, as an operator writes it.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Rule {
-    /// Which topics it is for.
-    pub topic: String,
-}
+use crate::compile::Program;
+use crate::run::{Names, Read};
 
-/// All rules, the operator's before the shipped ones.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    rules: Vec<Rule>,
-}
+mod compile;
+mod explain;
+mod json;
+mod place;
+mod rule;
+mod rules;
+mod run;
+mod text;
+mod topic;
 
-impl Rules {
-    /// The operator's own, and behind them the shipped ones.
-    pub fn with(own: Vec<Rule>) -> Result<Self, PluginError> {
-        Ok(Self { rules: own })
-    }
-}
+#[cfg(test)]
+mod tests;
+
+pub use explain::{Explainer, Explanation, Finding, Speaker};
+pub use rule::{Condition, Detail, Rule, Source, Step};
+pub use rules::Rules;
 
 /// What of it a plugin reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +40,41 @@ pub enum Wanted {
 }
 
 /// The rules with the fields that they read, for `Plugin::process`.
+#[derive(Debug)]
 pub struct Meta {
-    rules: Rules,
+    program: Program,
+    msg: Field,
+    headers: Field,
 }
 
 impl Meta {
-    /// Declares the fields.
-    pub fn declare(rules: Rules, _wanted: Wanted, _declare: &mut Declare) -> Self {
-        Self { rules }
+    /// Declares the fields: `msg` and `headers` as a whole, however many places the rules name. Each message is then
+    /// searched for the few that its own rule needs.
+    pub fn declare(rules: Rules, wanted: Wanted, declare: &mut Declare) -> Self {
+        Self { program: rules.program(wanted), msg: declare.field("/msg"), headers: declare.field("/headers") }
     }
 
     /// User names, each once, in order.
-    pub fn users<'m>(&self, _message: &Message<'m>) -> Vec<Cow<'m, str>> {
-        let _ = &self.rules.rules;
-        Vec::new()
+    pub fn users<'m>(&self, message: &Message<'m>) -> Vec<Cow<'m, str>> {
+        texts(self.program.users(self.read(message)))
     }
 
     /// Packages, each once, in order.
-    pub fn packages<'m>(&self, _message: &Message<'m>) -> Vec<Cow<'m, str>> {
-        Vec::new()
+    pub fn packages<'m>(&self, message: &Message<'m>) -> Vec<Cow<'m, str>> {
+        texts(self.program.packages(self.read(message)))
     }
+
+    /// Users and packages at once, for half the work.
+    pub fn both<'m>(&self, message: &Message<'m>) -> (Vec<Cow<'m, str>>, Vec<Cow<'m, str>>) {
+        let (users, packages) = self.program.both(self.read(message), true, true);
+        (texts(users), texts(packages))
+    }
+
+    fn read<'m>(&self, message: &Message<'m>) -> Read<'m> {
+        Read { topic: message.topic(), msg: message.get(self.msg).raw(), headers: message.get(self.headers).raw() }
+    }
+}
+
+fn texts<'m>(names: Names<'_, 'm>) -> Vec<Cow<'m, str>> {
+    names.found.into_iter().map(|found| found.name).collect()
 }
