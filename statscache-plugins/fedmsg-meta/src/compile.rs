@@ -1,10 +1,11 @@
 //! From rules as they are written to what is run for each message; all that is wrong with one is said here.
 
 use regex::Regex;
-use statscache_plugin_sdk::{PluginError, host::FieldSet};
+use statscache_plugin_sdk::PluginError;
 
 use crate::Wanted;
 use crate::place::{Demand, Demanded, Place, Test};
+use crate::scan::Pointers;
 use crate::rule::{Condition, Detail, Rule, Source};
 use crate::text::{Glob, Refine};
 use crate::topic::{Index, Pattern};
@@ -32,7 +33,7 @@ pub(crate) struct Compiled {
     pub(crate) name: String,
     pub(crate) topic: Pattern,
     /// What is read of `msg`.
-    pub(crate) fields: FieldSet,
+    pub(crate) fields: Pointers,
     pub(crate) users: Option<Vec<Choice>>,
     pub(crate) packages: Option<Vec<Choice>>,
 }
@@ -67,10 +68,23 @@ impl Program {
         Ok(Self { rules, index })
     }
 
-    /// The first rule for the topic that has this.
-    pub(crate) fn first<'p, T>(&'p self, topic: &str, of: impl Fn(&'p Compiled) -> Option<T>) -> Option<(&'p Compiled, T)> {
-        let candidates = self.index.candidates(topic).iter().map(|number| &self.rules[*number]);
-        candidates.filter_map(|rule| Some((rule, of(rule)?))).find(|(rule, _)| rule.topic.matches(topic))
+    /// The first rules for the topic that say something about users, and about packages, as far as they are asked for.
+    pub(crate) fn rules_for(&self, topic: &str, [mut users, mut packages]: [bool; 2]) -> [Option<&Compiled>; 2] {
+        let mut found = [None; 2];
+        for rule in self.index.candidates(topic).iter().map(|number| &self.rules[*number]) {
+            let says = [users && rule.users.is_some(), packages && rule.packages.is_some()];
+            if says == [false; 2] || !rule.topic.matches(topic) {
+                continue;
+            }
+            for (found, _) in found.iter_mut().zip(says).filter(|(_, says)| *says) {
+                *found = Some(rule);
+            }
+            (users, packages) = (users && !says[0], packages && !says[1]);
+            if !users && !packages {
+                break;
+            }
+        }
+        found
     }
 }
 
@@ -81,7 +95,7 @@ fn compile(Named { name, rule }: &Named, wanted: Wanted) -> Result<Compiled, Plu
         return Err(PluginError::new(format!("{name}: it says nothing"))
             .with_hint("give it `users`, `packages` or both; an empty list means that there are none"));
     }
-    let mut fields = FieldSet::default();
+    let mut fields = Pointers::default();
     let mut side = |key: &str, sources: &Option<Vec<Source>>, is_wanted: bool| match sources {
         Some(sources) if is_wanted => choices(&format!("{name}.{key}"), sources, &mut fields).map(Some),
         _ => Ok(None),
@@ -91,12 +105,12 @@ fn compile(Named { name, rule }: &Named, wanted: Wanted) -> Result<Compiled, Plu
     Ok(Compiled { name: name.clone(), topic, fields, users, packages })
 }
 
-fn choices(path: &str, sources: &[Source], fields: &mut FieldSet) -> Result<Vec<Choice>, PluginError> {
+fn choices(path: &str, sources: &[Source], fields: &mut Pointers) -> Result<Vec<Choice>, PluginError> {
     let numbered = sources.iter().enumerate().map(|(number, source)| (format!("{path}[{number}]"), source));
     numbered.map(|(path, source)| choice(&path, source, fields)).collect()
 }
 
-fn choice(path: &str, source: &Source, fields: &mut FieldSet) -> Result<Choice, PluginError> {
+fn choice(path: &str, source: &Source, fields: &mut Pointers) -> Result<Choice, PluginError> {
     match source {
         Source::Place(pointer) => {
             let detail = Detail { at: Some(pointer.clone()), ..Detail::default() };
@@ -110,7 +124,7 @@ fn choice(path: &str, source: &Source, fields: &mut FieldSet) -> Result<Choice, 
     }
 }
 
-fn origin(path: &str, detail: &Detail, fields: &mut FieldSet) -> Result<Origin, PluginError> {
+fn origin(path: &str, detail: &Detail, fields: &mut Pointers) -> Result<Origin, PluginError> {
     let demanded = detail.conditions.iter().enumerate();
     let demanded = demanded.map(|(number, condition)| demand(&format!("{path}.if[{number}]"), condition));
     let mut demanded = demanded.collect::<Result<Vec<_>, _>>()?;
@@ -124,7 +138,7 @@ fn origin(path: &str, detail: &Detail, fields: &mut FieldSet) -> Result<Origin, 
 fn texts(
     path: &str,
     detail: &Detail,
-    fields: &mut FieldSet,
+    fields: &mut Pointers,
     demanded: &mut Vec<Demanded>,
 ) -> Result<(Texts, String), PluginError> {
     match (&detail.at, &detail.keys_of, &detail.topic_words, &detail.text) {

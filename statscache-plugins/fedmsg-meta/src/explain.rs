@@ -1,7 +1,7 @@
 //! Which rule says what about a message, and where it found it.
 
 use serde::Serialize;
-use statscache_plugin_sdk::{PluginError, host::FieldSet};
+use statscache_plugin_sdk::{Json, PluginError, host::FieldSet};
 
 use crate::compile::Program;
 use crate::run::{By, Names, Read};
@@ -60,9 +60,9 @@ impl Explainer {
         let mut found = vec![None; self.fields.len()];
         self.fields.extract(envelope, &mut found).map_err(|error| PluginError::new(format!("it is not JSON: {error}")))?;
         let [topic, msg, headers] = self.slots.map(|slot| found[slot]);
-        let topic = topic.and_then(|raw| statscache_plugin_sdk::Json::from_raw(raw).as_str());
+        let topic = topic.and_then(|raw| Json::from_raw(raw).as_str());
         let topic = topic.ok_or_else(|| PluginError::new("it has no `topic` that is a text"))?;
-        let (users, packages) = self.program.both(Read { topic: &topic, msg, headers }, true, true);
+        let [users, packages] = self.program.names(Read { topic: &topic, msg, headers }, [true; 2]);
         let explanation = Explanation { users: users.into(), packages: packages.into() };
         Ok((topic.clone().into_owned(), explanation))
     }

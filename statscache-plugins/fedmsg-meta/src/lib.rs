@@ -13,11 +13,11 @@ use crate::run::{Names, Read};
 
 mod compile;
 mod explain;
-mod json;
 mod place;
 mod rule;
 mod rules;
 mod run;
+mod scan;
 mod text;
 mod topic;
 
@@ -56,17 +56,19 @@ impl Meta {
 
     /// User names, each once, in order.
     pub fn users<'m>(&self, message: &Message<'m>) -> Vec<Cow<'m, str>> {
-        texts(self.program.users(self.read(message)))
+        let [users, _] = self.program.names(self.read(message), [true, false]);
+        texts(users)
     }
 
     /// Packages, each once, in order.
     pub fn packages<'m>(&self, message: &Message<'m>) -> Vec<Cow<'m, str>> {
-        texts(self.program.packages(self.read(message)))
+        let [_, packages] = self.program.names(self.read(message), [false, true]);
+        texts(packages)
     }
 
     /// Users and packages at once, for half the work.
     pub fn both<'m>(&self, message: &Message<'m>) -> (Vec<Cow<'m, str>>, Vec<Cow<'m, str>>) {
-        let (users, packages) = self.program.both(self.read(message), true, true);
+        let [users, packages] = self.program.names(self.read(message), [true; 2]);
         (texts(users), texts(packages))
     }
 

@@ -2,13 +2,10 @@
 
 use std::borrow::Cow;
 
-use statscache_plugin_sdk::{Json, host::FieldSet};
+use statscache_plugin_sdk::Json;
 
-use crate::json::entries;
+use crate::scan::{Pointers, Slots, each};
 use crate::text::Glob;
-
-/// Values found in a text, by slot of its [`FieldSet`].
-pub(crate) type Slots<'s, 'm> = &'s [Option<&'m str>];
 
 /// A pointer, cut at its first `*`.
 #[derive(Clone, Debug)]
@@ -20,7 +17,7 @@ pub(crate) struct Place {
 /// What is read from each element of a list.
 #[derive(Clone, Debug)]
 struct Elements {
-    fields: FieldSet,
+    fields: Pointers,
     value: Place,
     /// Conditions on the same element.
     conditions: Vec<Test>,
@@ -46,7 +43,7 @@ pub(crate) type Demanded = (String, Demand);
 impl Place {
     /// Registers the pointer with the fields of its text. Conditions that share its way down to a `*` are checked there;
     /// those that do not remain in `conditions`.
-    pub(crate) fn new(pointer: &str, fields: &mut FieldSet, conditions: &mut Vec<Demanded>) -> Self {
+    pub(crate) fn new(pointer: &str, fields: &mut Pointers, conditions: &mut Vec<Demanded>) -> Self {
         let Some((before, behind)) = cut_at_star(pointer) else {
             return Self { slot: fields.insert(pointer), elements: None };
         };
@@ -59,7 +56,7 @@ impl Place {
             }
             _ => true,
         });
-        let mut fields = FieldSet::default();
+        let mut fields = Pointers::default();
         let value = Self::new(behind, &mut fields, &mut own);
         let conditions = own.into_iter().map(|demanded| Test::new(demanded, &mut fields)).collect();
         Self { slot, elements: Some(Box::new(Elements { fields, value, conditions })) }
@@ -77,18 +74,18 @@ impl Place {
 
 impl Elements {
     fn values<'m>(&self, raw: &'m str, give: &mut dyn FnMut(&'m str)) {
-        let mut slots = vec![None; self.fields.len()];
-        for (_, element) in entries(raw) {
-            let is_read = self.fields.extract(element, &mut slots).is_ok();
-            if is_read && self.conditions.iter().all(|condition| condition.holds(&slots)) {
-                self.value.values(&slots, give);
-            }
-        }
+        each(raw, &mut |_, element| {
+            self.fields.find(element, |slots| {
+                if self.conditions.iter().all(|condition| condition.holds(slots)) {
+                    self.value.values(slots, give);
+                }
+            });
+        });
     }
 }
 
 impl Test {
-    pub(crate) fn new((pointer, demand): Demanded, fields: &mut FieldSet) -> Self {
+    pub(crate) fn new((pointer, demand): Demanded, fields: &mut Pointers) -> Self {
         Self { place: Place::new(&pointer, fields, &mut Vec::new()), demand }
     }
 

@@ -2,16 +2,14 @@
 
 use std::borrow::Cow;
 
-use crate::compile::{Choice, Compiled, Origin, Program, Texts};
-use crate::json::entries;
-use crate::place::Slots;
+use statscache_plugin_sdk::Json;
+
+use crate::compile::{Compiled, Origin, Program, Texts};
+use crate::scan::{Slots, each};
 
 /// Beginnings of the headers in which fedora-messaging lists what a message is about.
 const USER_HEADER: &str = "fedora_messaging_user_";
 const PACKAGE_HEADER: &str = "fedora_messaging_rpm_";
-
-/// Fields of a rule that are found without allocating.
-const FEW: usize = 24;
 
 /// What is read of a message.
 #[derive(Clone, Copy, Debug)]
@@ -45,90 +43,42 @@ pub(crate) struct Names<'p, 'm> {
 }
 
 impl Program {
-    pub(crate) fn users<'m>(&self, read: Read<'m>) -> Names<'_, 'm> {
-        self.both(read, true, false).0
-    }
-
-    pub(crate) fn packages<'m>(&self, read: Read<'m>) -> Names<'_, 'm> {
-        self.both(read, false, true).1
-    }
-
-    /// Users and packages from one pass over the message, unless different rules have them.
-    pub(crate) fn both<'m>(&self, read: Read<'m>, users: bool, packages: bool) -> (Names<'_, 'm>, Names<'_, 'm>) {
-        let mut sides = [
-            Side { is_wanted: users, of: |rule| rule.users.as_deref(), header: USER_HEADER, names: Names::none() },
-            Side { is_wanted: packages, of: |rule| rule.packages.as_deref(), header: PACKAGE_HEADER, names: Names::none() },
-        ];
-        for side in &mut sides {
-            if side.is_wanted {
-                side.decide(self, read);
-            }
-        }
-        let rules = sides.each_ref().map(|side| side.rule());
-        match rules {
-            [Some(one), Some(other)] if std::ptr::eq(one, other) => run(one, read, &mut sides),
+    /// Users and packages, as far as they are asked for, from one pass over the message unless different rules have them.
+    pub(crate) fn names<'m>(&self, read: Read<'m>, wanted: [bool; 2]) -> [Names<'_, 'm>; 2] {
+        let listed = [USER_HEADER, PACKAGE_HEADER].map(|prefix| in_headers(read.headers, prefix));
+        let [users, packages] = self.rules_for(read.topic, [0, 1].map(|side| wanted[side] && listed[side].is_empty()));
+        let mut found = listed;
+        let by = [users, packages].map(|rule| rule.map_or(By::Nobody, By::Rule));
+        match (users, packages) {
+            (Some(one), Some(other)) if std::ptr::eq(one, other) => one.collect(read, [true; 2], &mut found),
             _ => {
-                let [users, packages] = sides.each_mut().map(std::slice::from_mut);
-                rules[0].into_iter().for_each(|rule| run(rule, read, users));
-                rules[1].into_iter().for_each(|rule| run(rule, read, packages));
+                users.into_iter().for_each(|rule| rule.collect(read, [true, false], &mut found));
+                packages.into_iter().for_each(|rule| rule.collect(read, [false, true], &mut found));
             }
         }
-        let [users, packages] = sides.map(|side| side.names.sorted());
-        (users, packages)
+        let mut by = by.into_iter();
+        found.map(|found| {
+            let by = by.next().unwrap_or(By::Nobody);
+            let is_listed = matches!(by, By::Nobody) && !found.is_empty();
+            Names { by: if is_listed { By::Headers } else { by }, found: sorted(found) }
+        })
     }
 }
 
-/// Users or packages.
-struct Side<'p, 'm> {
-    is_wanted: bool,
-    of: fn(&'p Compiled) -> Option<&'p [Choice]>,
-    header: &'static str,
-    names: Names<'p, 'm>,
-}
-
-impl<'p, 'm> Side<'p, 'm> {
-    /// Reads the headers; without names there, finds the rule.
-    fn decide(&mut self, program: &'p Program, read: Read<'m>) {
-        self.names.found = read.headers.map_or_else(Vec::new, |headers| in_headers(headers, self.header));
-        self.names.by = match self.names.found.is_empty() {
-            false => By::Headers,
-            true => program.first(read.topic, self.of).map_or(By::Nobody, |(rule, _)| By::Rule(rule)),
-        };
-    }
-
-    /// The rule that is to be run.
-    fn rule(&self) -> Option<&'p Compiled> {
-        match self.names.by {
-            By::Rule(rule) => Some(rule),
-            By::Headers | By::Nobody => None,
+impl Compiled {
+    /// Reads what the rule needs of the message, once, and collects users, packages or both.
+    fn collect<'p, 'm>(&'p self, read: Read<'m>, wanted: [bool; 2], found: &mut [Vec<Found<'p, 'm>>; 2]) {
+        let sides = [&self.users, &self.packages].map(|choices| choices.as_deref().unwrap_or_default());
+        if sides.iter().zip(wanted).all(|(choices, is_wanted)| !is_wanted || choices.is_empty()) {
+            return;
         }
-    }
-}
-
-/// Reads what the rule needs of the message, once, and collects the names of the sides.
-fn run<'p, 'm>(rule: &'p Compiled, read: Read<'m>, sides: &mut [Side<'p, 'm>]) {
-    let choices = |side: &Side<'p, 'm>| (side.of)(rule).unwrap_or_default();
-    if sides.iter().all(|side| choices(side).is_empty()) {
-        return;
-    }
-    let (mut few, mut many) = ([None; FEW], Vec::new());
-    let slots = match rule.fields.len() {
-        len @ ..=FEW => &mut few[..len],
-        len => {
-            many.resize(len, None);
-            &mut many[..]
-        }
-    };
-    if let Some(msg) = read.msg
-        && !slots.is_empty()
-        && rule.fields.extract(msg, slots).is_err()
-    {
-        return;
-    }
-    for side in sides {
-        for choice in choices(side) {
-            first_that_yields(choice, read.topic, slots, &mut side.names.found);
-        }
+        self.fields.find(read.msg.unwrap_or_default(), |slots| {
+            for ((choices, found), _) in sides.iter().zip(found).zip(wanted).filter(|(_, is_wanted)| *is_wanted) {
+                for choice in *choices {
+                    first_that_yields(choice, read.topic, slots, found);
+                }
+            }
+        });
     }
 }
 
@@ -154,13 +104,13 @@ impl Origin {
         }
         match &self.texts {
             Texts::At(place) => place.values(slots, &mut |raw| {
-                if let Some(text) = statscache_plugin_sdk::Json::from_raw(raw).as_str() {
+                if let Some(text) = Json::from_raw(raw).as_str() {
                     self.refine.names(text, give);
                 }
             }),
             Texts::KeysOf(place) => place.values(slots, &mut |raw| {
                 if raw.starts_with('{') {
-                    entries(raw).into_iter().for_each(|(key, _)| self.refine.names(key, give));
+                    each(raw, &mut |key, _| self.refine.names(key, give));
                 }
             }),
             Texts::TopicWords(from, to) => self.refine.names(Cow::Borrowed(topic_words(topic, *from, *to)), give),
@@ -169,29 +119,29 @@ impl Origin {
     }
 }
 
-impl Names<'_, '_> {
-    const fn none() -> Self {
-        Self { by: By::Nobody, found: Vec::new() }
-    }
-
-    fn sorted(mut self) -> Self {
-        self.found.sort_by(|a, b| a.name.cmp(&b.name));
-        self.found.dedup_by(|a, b| a.name == b.name);
-        self
-    }
+/// In order, each name once.
+fn sorted<'p, 'm>(mut found: Vec<Found<'p, 'm>>) -> Vec<Found<'p, 'm>> {
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found.dedup_by(|a, b| a.name == b.name);
+    found
 }
 
 /// The names that headers of this kind end in.
-fn in_headers<'p, 'm>(headers: &'m str, prefix: &str) -> Vec<Found<'p, 'm>> {
-    if !headers.starts_with('{') || !headers.contains(prefix) {
-        return Vec::new();
-    }
-    let listed = entries(headers).into_iter().filter(|(_, value)| !matches!(*value, "false" | "null"));
-    let names = listed.filter_map(|(key, _)| match key {
-        Cow::Borrowed(key) => key.strip_prefix(prefix).map(Cow::Borrowed),
-        Cow::Owned(key) => key.strip_prefix(prefix).map(|name| Cow::Owned(name.to_owned())),
+fn in_headers<'p, 'm>(headers: Option<&'m str>, prefix: &str) -> Vec<Found<'p, 'm>> {
+    let mut found = Vec::new();
+    let Some(headers) = headers.filter(|headers| headers.starts_with('{') && headers.contains(prefix)) else {
+        return found;
+    };
+    each(headers, &mut |key, value| {
+        let name = match key {
+            Cow::Borrowed(key) => key.strip_prefix(prefix).map(Cow::Borrowed),
+            Cow::Owned(key) => key.strip_prefix(prefix).map(|name| Cow::Owned(name.to_owned())),
+        };
+        if let Some(name) = name.filter(|name| !name.is_empty() && !matches!(value, "false" | "null")) {
+            found.push(Found { name, at: "headers" });
+        }
     });
-    names.filter(|name| !name.is_empty()).map(|name| Found { name, at: "headers" }).collect()
+    found
 }
 
 /// Words of the topic from one on, up to another and without it; negative numbers count from the end.

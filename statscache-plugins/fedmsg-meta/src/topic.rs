@@ -1,7 +1,5 @@
 //! From a topic to the rules that may be for it, without allocating.
 
-use std::str::Split;
-
 use statscache_plugin_sdk::{TopicPattern, TopicPatternError};
 
 /// The word of a fedmsg topic that names the service: `bodhi` in `org.fedoraproject.prod.bodhi.update.comment`.
@@ -42,7 +40,7 @@ impl Pattern {
     pub(crate) fn matches(&self, topic: &str) -> bool {
         match &self.prefix {
             Some(prefix) => topic.starts_with(prefix.as_str()),
-            None => fits(&self.words, topic.split('.')),
+            None => fits(&self.words, words(topic)),
         }
     }
 
@@ -58,9 +56,28 @@ impl Pattern {
     }
 }
 
+/// The words of a topic. Quicker than `str::split`, which prepares for long ones.
+#[derive(Clone)]
+struct Words<'t>(Option<&'t str>);
+
+fn words(topic: &str) -> Words<'_> {
+    Words(Some(topic))
+}
+
+impl<'t> Iterator for Words<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        let rest = self.0?;
+        let dot = rest.bytes().position(|byte| byte == b'.');
+        self.0 = dot.map(|dot| &rest[dot + 1..]);
+        Some(dot.map_or(rest, |dot| &rest[..dot]))
+    }
+}
+
 /// Greedy match with one point to fall back to, so the cost stays below pattern x words.
-fn fits(mut pattern: &[Word], mut words: Split<'_, char>) -> bool {
-    let mut fallback: Option<(&[Word], Split<'_, char>)> = None;
+fn fits(mut pattern: &[Word], mut words: Words<'_>) -> bool {
+    let mut fallback: Option<(&[Word], Words<'_>)> = None;
     loop {
         let rest = words.clone();
         let Some(word) = words.next() else { return pattern.iter().all(|word| matches!(word, Word::Many)) };
@@ -116,11 +133,13 @@ impl Index {
     }
 
     fn position(&self, service: &str) -> Result<usize, usize> {
-        self.by_service.binary_search_by(|(known, _)| known.as_str().cmp(service))
+        let order = |text: &str| (text.len(), text.as_bytes().first().copied());
+        let by = |known: &str| order(known).cmp(&order(service)).then_with(|| known.cmp(service));
+        self.by_service.binary_search_by(|(known, _)| by(known))
     }
 
     pub(crate) fn candidates(&self, topic: &str) -> &[usize] {
-        let known = topic.split('.').nth(SERVICE).and_then(|service| self.position(service).ok());
+        let known = words(topic).nth(SERVICE).and_then(|service| self.position(service).ok());
         known.map_or(&self.others, |at| &self.by_service[at].1)
     }
 }
