@@ -1,8 +1,8 @@
 //! Finds values in JSON text that is known to be JSON, by pointer or one after the other.
 //!
 //! The daemon has checked the body when it cut `msg` out of it, so nothing is checked here a second time: what is not
-//! asked for is skipped eight bytes at a time. On text that is not JSON the answers mean nothing; it never panics.
-//! Of two equal keys in an object the last counts, as everywhere in statscache.
+//! asked for is skipped eight bytes at a time, and nothing is read behind the last that was. On text that is not JSON the
+//! answers mean nothing; it never panics. Of two equal keys in an object, which no publisher makes, the first counts.
 
 use std::borrow::Cow;
 
@@ -25,8 +25,12 @@ pub(crate) struct Pointers {
 struct Node {
     slot: Option<usize>,
     children: Vec<(String, usize)>,
-    /// All slots below, to be emptied when the key comes a second time.
-    below: Vec<usize>,
+}
+
+/// The values found so far, and how many are not.
+struct Search<'s, 'm> {
+    slots: &'s mut [Option<&'m str>],
+    missing: usize,
 }
 
 impl Default for Pointers {
@@ -38,7 +42,6 @@ impl Default for Pointers {
 impl Pointers {
     /// The slot of this pointer, the same for the same pointer. Its text is trusted to be one.
     pub(crate) fn insert(&mut self, pointer: &str) -> usize {
-        let mut path = vec![0];
         let mut at = 0;
         for word in pointer.split('/').skip(1) {
             let word = word.replace("~1", "/").replace("~0", "~");
@@ -49,7 +52,6 @@ impl Pointers {
                 self.nodes[at].children.push((word, child));
                 child
             });
-            path.push(at);
         }
         if let Some(slot) = self.nodes[at].slot {
             return slot;
@@ -57,7 +59,6 @@ impl Pointers {
         let slot = self.slots;
         self.slots += 1;
         self.nodes[at].slot = Some(slot);
-        path.into_iter().for_each(|node| self.nodes[node].below.push(slot));
         slot
     }
 
@@ -72,32 +73,34 @@ impl Pointers {
             }
         };
         if !slots.is_empty() {
-            self.value(&self.nodes[0], Scanner { text, at: 0 }, slots);
+            let mut search = Search { missing: slots.len(), slots };
+            self.value(&self.nodes[0], Scanner { text, at: 0 }, &mut search);
         }
         read(slots)
     }
 
-    /// Reads the value that begins here; gives the place behind it.
-    fn value<'m>(&self, node: &Node, begin: Scanner<'m>, slots: &mut [Option<&'m str>]) -> Scanner<'m> {
-        for slot in &node.below {
-            slots[*slot] = None;
-        }
+    /// Reads the value that begins here; gives the place behind it, unless the search is over.
+    fn value<'m>(&self, node: &Node, begin: Scanner<'m>, search: &mut Search<'_, 'm>) -> Scanner<'m> {
         let begin = begin.behind_blanks();
-        let end = match begin.byte() {
-            Some(b'{' | b'[') if !node.children.is_empty() => self.children(node, begin, slots),
-            _ => begin.behind_value(),
-        };
-        if let Some(slot) = node.slot {
-            slots[slot] = Some(begin.up_to(&end));
+        if let Some(slot) = node.slot
+            && search.slots[slot].is_none()
+        {
+            search.slots[slot] = Some(begin.up_to(&begin.behind_value()));
+            search.missing -= 1;
         }
-        end
+        match begin.byte() {
+            Some(b'{' | b'[') if !node.children.is_empty() => self.children(node, begin, search),
+            _ => begin.behind_value(),
+        }
     }
 
-    fn children<'m>(&self, node: &Node, begin: Scanner<'m>, slots: &mut [Option<&'m str>]) -> Scanner<'m> {
+    fn children<'m>(&self, node: &Node, begin: Scanner<'m>, search: &mut Search<'_, 'm>) -> Scanner<'m> {
         let mut members = Members::new(begin);
-        while let Some(key) = members.next_key() {
+        while search.missing > 0
+            && let Some(key) = members.next_key()
+        {
             members.scanner = match key.find(&node.children) {
-                Some(child) => self.value(&self.nodes[child], members.scanner, slots),
+                Some(child) => self.value(&self.nodes[child], members.scanner, search),
                 None => members.scanner.behind_blanks().behind_value(),
             };
         }

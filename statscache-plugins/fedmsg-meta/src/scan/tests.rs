@@ -31,9 +31,9 @@ fn whole_and_part_of_one_value() {
 }
 
 #[test]
-fn the_last_of_equal_keys_counts() {
-    check(r#"{"a": {"b": 1}, "a": {"c": 2}}"#, &["/a/b", "/a/c"], &[None, Some("2")]);
-    check(r#"{"a": {"b": 1}, "a": 3}"#, &["/a", "/a/b"], &[Some("3"), None]);
+fn the_first_of_equal_keys_counts() {
+    check(r#"{"a": {"b": 1}, "a": {"b": 3, "c": 2}}"#, &["/a/b", "/a/c"], &[Some("1"), Some("2")]);
+    check(r#"{"a": {"b": 1}, "a": 3, "c": 4}"#, &["/a", "/a/b", "/c"], &[Some(r#"{"b": 1}"#), Some("1"), Some("4")]);
 }
 
 #[test]
