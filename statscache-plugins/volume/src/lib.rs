@@ -1,12 +1,13 @@
-//! How many messages the bus carries: altogether, by category, by topic; and what each topic
-//! carried last.
+//! How many messages the bus carries: altogether, by category, topic, user and package; and what
+//! each topic carried last.
 //!
-//! It sees every message, so the default configuration parses nothing of the body and allocates
-//! nothing of its own.
+//! It sees every message. Of the body it reads what the rules of `statscache-fedmsg-meta` need
+//! for the message's topic, and stops there.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use statscache_fedmsg_meta::{Meta, Rule, Rules, Wanted};
 use statscache_plugin_sdk::{
     Count, Declare, Field, InternedLabel, Label, Latest, Legacy, Message, Metric, Plugin, PluginError, Updates,
     export_plugins,
@@ -29,12 +30,14 @@ pub struct Config {
     pub latest_body: bool,
     /// With `latest_body`: a `msg` of more bytes than this is left out, and only its size kept.
     pub latest_body_bytes_max: u32,
+    /// Rules that say where messages name users and packages, before the shipped ones.
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         // 4 KiB holds nine of ten messages of a fedmsg bus; times 30,000 topics it is 120 MB.
-        Self { latest_body: false, latest_body_bytes_max: 4096 }
+        Self { latest_body: false, latest_body_bytes_max: 4096, rules: Vec::new() }
     }
 }
 
@@ -43,6 +46,9 @@ pub struct Volume {
     messages: Count,
     by_category: Count,
     by_topic: Count,
+    by_user: Count,
+    by_package: Count,
+    meta: Meta,
     latest_by_topic: Latest,
     unclassified: InternedLabel,
     /// The `msg` of the envelope and the most bytes to keep of it, where that is wanted.
@@ -59,13 +65,17 @@ struct Newest<'a> {
 
 impl Plugin for Volume {
     const ID: &'static str = "volume";
-    const SUMMARY: &'static str = "how many messages the bus carries, by category and by topic";
+    const SUMMARY: &'static str = "how many messages the bus carries, by category, topic, user and package";
     const DESCRIPTION: &'static str = "\
 Counts every message, in buckets from one second to one day.
 
 The **category** is the fourth word of the topic (`bodhi` in `org.fedoraproject.prod.bodhi.update.comment`); the
 third where the topic contains `VirtualTopic`, as those of the unified message bus do; and `unclassified` where the
 topic is too short to have one.
+
+Users and packages are found by rules for the services of Fedora, by your own `rules` before them, and by the headers of
+fedora-messaging before both. A message counts once for each user and each package that it names, so their sum is not
+the number of messages. `statscache meta explain` shows what is found where.
 
 `latest_by_topic` answers with `{\"bytes\": 812}`, the size of the whole envelope, for the newest message of each topic,
 and tells thereby when each topic was last seen. With `latest_body = true` it holds the `msg` of the message, too,
@@ -95,6 +105,21 @@ unless that is longer than `latest_body_bytes_max`.";
                     .describe("Messages of each topic.")
                     .legacy(Legacy::new("volume-by-topic", "volume").steps(["1s", "5s", "1m"])),
             ),
+            by_user: declare.count(
+                Metric::new("by_user")
+                    .by(["user"])
+                    .unit("messages")
+                    .describe("Messages that name each user.")
+                    .legacy(Legacy::new("volume-by-user", "volume").steps(["1s", "5s", "1m"])),
+            ),
+            by_package: declare.count(
+                Metric::new("by_package")
+                    .by(["package"])
+                    .unit("messages")
+                    .describe("Messages that name each package.")
+                    .legacy(Legacy::new("volume-by-package", "volume").steps(["1s", "5s", "1m"])),
+            ),
+            meta: Meta::declare(Rules::with(config.rules)?, Wanted::Both, declare),
             latest_by_topic: declare.latest(
                 Metric::new("latest_by_topic")
                     .by(["topic"])
@@ -111,6 +136,13 @@ unless that is longer than `latest_body_bytes_max`.";
         updates.add(self.messages, (), 1);
         updates.add(self.by_category, [category], 1);
         updates.add(self.by_topic, [topic], 1);
+        let (users, packages) = self.meta.both(message);
+        for user in &users {
+            updates.add(self.by_user, [&**user], 1);
+        }
+        for package in &packages {
+            updates.add(self.by_package, [&**package], 1);
+        }
         updates.set(self.latest_by_topic, [topic], &Newest { bytes: message.body().len(), msg: self.kept(message)? })
     }
 }

@@ -12,7 +12,7 @@ use statscache_plugin_sdk::{Resolution, Timestamp, testing::Harness};
 use super::{Config, Volume};
 
 #[test]
-fn every_message_is_counted_three_times() {
+fn every_message_is_counted_by_what_it_is() {
     let mut harness = Harness::<Volume>::new(());
     harness.send("org.fedoraproject.prod.bodhi.update.comment", json!({"comment": "works"}));
     harness.send("org.fedoraproject.prod.bodhi.update.comment", json!({}));
@@ -53,7 +53,7 @@ fn newest_of_a_topic_is_its_size_or_its_msg() {
     let envelope = json!({"topic": "a.b.c.d", "msg": {"n": 1}});
     let bytes = envelope.to_string().len();
     let msg_bytes = envelope["msg"].to_string().len() as u32;
-    let limit = |latest_body_bytes_max| Config { latest_body: true, latest_body_bytes_max };
+    let limit = |latest_body_bytes_max| Config { latest_body: true, latest_body_bytes_max, ..Config::default() };
     for (config, expected) in [
         (Config::default(), json!({"bytes": bytes})),
         (Config { latest_body: true, ..Config::default() }, json!({"bytes": bytes, "msg": {"n": 1}})),
@@ -76,9 +76,32 @@ fn bodies_of_any_shape_are_counted() {
 }
 
 #[test]
-fn the_body_is_read_only_when_asked_for() {
-    assert!(Harness::<Volume>::new(()).declaration().fields.is_empty());
-    assert_eq!(Harness::<Volume>::new(json!({"latest_body": true})).declaration().fields, ["/msg"]);
+fn each_user_and_each_package_once() {
+    let mut harness = Harness::<Volume>::new(());
+    harness.send("org.example.prod.buildsys.tag", json!({"owner": "anna", "user": "anna", "name": "bash"}));
+    harness.send("org.example.prod.buildsys.untag", json!({"owner": "anna", "user": "bert", "name": "bash"}));
+    harness.send("org.example.prod.buildsys.repo.done", json!({"user": "carl"}));
+    let users = ["anna", "bert", "carl"].map(|user| harness.count("by_user", [user]));
+    assert_eq!((users, harness.count("by_package", ["bash"])), ([2, 1, 0], 2));
+}
+
+#[test]
+fn the_operators_rules_come_first() {
+    let rules = json!([{"topic": "#.deploy", "users": ["/who"], "packages": [{"at": "/image", "find": "^[^:]+"}]}]);
+    let mut harness = Harness::<Volume>::new(json!({"rules": rules}));
+    harness.send("org.example.prod.shop.deploy", json!({"agent": "robot", "who": "anna", "image": "till:1.2"}));
+    harness.send("org.example.prod.shop.sale", json!({"agent": "bert", "who": "carl"}));
+    let users = ["anna", "bert", "carl", "robot"].map(|user| harness.count("by_user", [user]));
+    assert_eq!((users, harness.count("by_package", ["till"])), ([1, 1, 0, 0], 1));
+    for (rule, words) in [
+        (json!({"topic": "#", "users": ["who"]}), &["config.rules[0].users[0].at", "\"who\"", "JSON pointer"][..]),
+        (json!({"topic": "#", "users": [{"att": "/who"}]}), &["config.rules[0].users[0]", "att", "keys_of"]),
+        (json!({"topic": "#", "people": []}), &["config.rules[0]", "people", "users"]),
+        (json!({"users": []}), &["config.rules[0]", "topic"]),
+    ] {
+        let error = Harness::<Volume>::try_new(json!({"rules": [rule]})).err().expect("refused").to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    }
 }
 
 #[test]
