@@ -5,6 +5,7 @@ mod check_config;
 mod client;
 mod demo;
 mod history;
+mod meta;
 mod plugins;
 mod publish;
 mod reload;
@@ -45,6 +46,8 @@ enum Command {
     Backfill(backfill::Args),
     /// Serve messages of a file or a journal as a history service does
     History(history::Args),
+    /// Show which rule finds which users and packages in messages
+    Meta(meta::Args),
     /// Look into the store of a daemon that is down: what takes room, whether it is sound, moving it
     Store(store::Args),
 }
@@ -66,6 +69,7 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Backfill(args) => block_on(backfill::run(&args)),
         Command::History(args) => block_on(history::run(&args)),
+        Command::Meta(args) => meta::run(&args),
         Command::Store(args) => store::run(&args),
     };
     match result {

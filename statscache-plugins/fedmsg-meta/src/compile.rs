@@ -5,8 +5,8 @@ use statscache_plugin_sdk::PluginError;
 
 use crate::Wanted;
 use crate::place::{Demand, Demanded, Place, Test};
-use crate::scan::Pointers;
 use crate::rule::{Condition, Detail, Rule, Source};
+use crate::scan::Pointers;
 use crate::text::{Glob, Refine};
 use crate::topic::{Index, Pattern};
 
@@ -163,9 +163,7 @@ fn demand(path: &str, condition: &Condition) -> Result<Demanded, PluginError> {
             Ok((at, Demand::Is { globs, or_missing: condition.or_missing }))
         }
         (None, Some(missing)) if !condition.or_missing => Ok((at, Demand::Missing(missing))),
-        _ => Err(PluginError::new(format!(
-            "{path}: give it `is`, with or without `or_missing`, or else `missing`"
-        ))),
+        _ => Err(PluginError::new(format!("{path}: give it `is`, with or without `or_missing`, or else `missing`"))),
     }
 }
 

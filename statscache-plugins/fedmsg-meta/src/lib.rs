@@ -24,7 +24,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{Explainer, Explanation, Finding, Speaker};
+pub use explain::{Explainer, Explanation, Finding, Name, Speaker};
 pub use rule::{Condition, Detail, Rule, Source, Step};
 pub use rules::Rules;
 

@@ -115,6 +115,9 @@ fn text_of(raw: &str) -> Option<Cow<'_, str>> {
 
 /// What is before the first key `*` of a pointer, and what behind it.
 fn cut_at_star(pointer: &str) -> Option<(&str, &str)> {
-    let at = pointer.match_indices("/*").map(|(at, _)| at).find(|at| matches!(pointer.as_bytes().get(at + 2), None | Some(b'/')))?;
+    let at = pointer
+        .match_indices("/*")
+        .map(|(at, _)| at)
+        .find(|at| matches!(pointer.as_bytes().get(at + 2), None | Some(b'/')))?;
     Some((&pointer[..at], &pointer[at + 2..]))
 }

@@ -11,12 +11,14 @@ use crate::rule::Rule;
 /// The rules of Fedora's services.
 const SHIPPED: &str = include_str!("../rules.toml");
 /// Their file, as `explain` names it.
-const SHIPPED_NAME: &str = "rules.toml";
+const SHIPPED_NAME: &str = "fedmsg-meta/rules.toml";
 
 /// All rules, the operator's before the shipped ones.
 #[derive(Clone, Debug)]
 pub struct Rules {
     named: Vec<Named>,
+    /// How many of them are shipped; they are the last.
+    shipped: usize,
 }
 
 /// A file of rules.
@@ -31,7 +33,9 @@ impl Rules {
     /// The operator's own, and behind them the shipped ones. Errors name the first rule that is wrong, and the key.
     pub fn with(own: Vec<Rule>) -> Result<Self, PluginError> {
         let own = own.into_iter().enumerate();
-        Self::before_shipped(own.map(|(number, rule)| Named { name: format!("config.rules[{number}]"), rule }).collect())
+        Self::before_shipped(
+            own.map(|(number, rule)| Named { name: format!("config.rules[{number}]"), rule }).collect(),
+        )
     }
 
     /// The same with rules from a TOML text: `[[rules]]`, each with its `topic`. `file` stands in errors.
@@ -40,14 +44,16 @@ impl Rules {
     }
 
     fn before_shipped(mut named: Vec<Named>) -> Result<Self, PluginError> {
-        named.extend(parse(SHIPPED_NAME, SHIPPED)?);
+        let shipped = parse(SHIPPED_NAME, SHIPPED)?;
+        named.extend_from_slice(&shipped);
         Program::new(&named, Wanted::Both)?;
-        Ok(Self { named })
+        Ok(Self { named, shipped: shipped.len() })
     }
 
-    /// Names of all rules, in the order in which they are tried.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.iter().map(|named| named.name.as_str())
+    /// Names of all rules, in the order in which they are tried, and whether each is a shipped one.
+    pub fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        let own = self.named.len() - self.shipped;
+        self.named.iter().enumerate().map(move |(number, named)| (named.name.as_str(), number >= own))
     }
 
     /// What is run for a plugin that reads this.

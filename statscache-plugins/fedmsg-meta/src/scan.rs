@@ -179,7 +179,8 @@ impl<'m> Key<'m> {
             Self::Plain(name) => by_text(name),
             Self::Escaped(_) => by_text(&self.text()),
             Self::Position(position) => {
-                let is_it = |name: &str| name.parse() == Ok(*position) && (name == "0" || !name.starts_with(['0', '+']));
+                let is_it =
+                    |name: &str| name.parse() == Ok(*position) && (name == "0" || !name.starts_with(['0', '+']));
                 children.iter().find(|(name, _)| is_it(name)).map(|(_, child)| *child)
             }
         }

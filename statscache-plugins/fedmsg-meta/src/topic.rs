@@ -157,7 +157,8 @@ mod tests {
             .collect();
         let topics = ["", "a", "a.b", "a.a.b", "a.b.c", "b.a.b.c", "a.b.c.a", "c.c.c.c.c", "a..b", "a.b.a.b.a.b"];
         for pattern in &patterns {
-            let (ours, reference) = (Pattern::parse(pattern).expect(pattern), pattern.parse::<TopicPattern>().expect(pattern));
+            let (ours, reference) =
+                (Pattern::parse(pattern).expect(pattern), pattern.parse::<TopicPattern>().expect(pattern));
             for topic in topics {
                 assert_eq!(ours.matches(topic), reference.matches(topic), "{pattern} on {topic:?}");
             }

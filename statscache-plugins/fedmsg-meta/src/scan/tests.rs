@@ -38,11 +38,11 @@ fn the_first_of_equal_keys_counts() {
 
 #[test]
 fn keys_and_strings_with_escapes() {
-    check(r#"{"\u0061": 1, "b\"}": 2, "c/d": "]\\", "\ud83d": 4}"#, &["/a", "/b\"}", "/c~1d"], &[
-        Some("1"),
-        Some("2"),
-        Some(r#""]\\""#),
-    ]);
+    check(
+        r#"{"\u0061": 1, "b\"}": 2, "c/d": "]\\", "\ud83d": 4}"#,
+        &["/a", "/b\"}", "/c~1d"],
+        &[Some("1"), Some("2"), Some(r#""]\\""#)],
+    );
     // An escaped key is not the one that is spelled so.
     check(r#"{"a\\b": 1}"#, &["/a\\\\b", "/a\\b"], &[None, Some("1")]);
 }

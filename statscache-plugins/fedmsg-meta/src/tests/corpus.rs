@@ -30,7 +30,7 @@ struct Score {
 impl Score {
     fn add(&mut self, topic: &str, expected: Option<&BTreeSet<String>>, found: &Finding) {
         let Some(expected) = expected else { return };
-        let names: BTreeSet<String> = found.names.iter().map(|(name, _)| name.clone()).collect();
+        let names: BTreeSet<String> = found.names.iter().map(|found| found.name.clone()).collect();
         self.all += 1;
         self.right += usize::from(names == *expected);
         if names != *expected {
