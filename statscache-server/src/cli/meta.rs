@@ -122,13 +122,13 @@ impl<W: Write> Report<W> {
             if input.read_until(b'\n', &mut bytes).map_err(Trouble::Read)? == 0 {
                 break;
             }
-            let text = String::from_utf8_lossy(&bytes);
-            if text.trim().is_empty() {
-                continue;
-            }
-            match explainer.explain(&text) {
-                Ok((topic, explanation)) => self.message(line, &topic, &explanation)?,
-                Err(error) => self.malformed(line, error.message())?,
+            match std::str::from_utf8(&bytes).map(str::trim) {
+                Ok("") => {}
+                Ok(text) => match explainer.explain(text) {
+                    Ok((topic, explanation)) => self.message(line, &topic, &explanation)?,
+                    Err(error) => self.malformed(line, error.message())?,
+                },
+                Err(_) => self.malformed(line, "it is not UTF-8")?,
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl<W: Write> Report<W> {
         if self.json {
             return self.json_line(&Line { line, topic, explanation });
         }
-        writeln!(self.out, "{line}: {topic}")?;
+        writeln!(self.out, "{line}: {}", printable(topic))?;
         self.finding("user", users)?;
         self.finding("package", packages)
     }
@@ -156,10 +156,9 @@ impl<W: Write> Report<W> {
         if finding.names.is_empty() {
             return writeln!(self.out, "  no {kind}, says {by}");
         }
-        finding
-            .names
-            .iter()
-            .try_for_each(|found| writeln!(self.out, "  {kind} {} from {}, says {by}", found.name, found.at))
+        finding.names.iter().try_for_each(|found| {
+            writeln!(self.out, "  {kind} {} from {}, says {by}", printable(&found.name), found.at)
+        })
     }
 
     fn malformed(&mut self, line: u64, why: &str) -> io::Result<()> {
@@ -191,4 +190,9 @@ impl<W: Write> Report<W> {
         serde_json::to_writer(&mut self.out, value)?;
         writeln!(self.out)
     }
+}
+
+/// Texts of messages must not move the cursor of a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

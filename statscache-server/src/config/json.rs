@@ -1,6 +1,6 @@
 //! From TOML to the JSON that a plugin is given.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 use serde_json::{Map, Number, Value};
 use toml::Spanned;
@@ -15,6 +15,28 @@ pub(super) fn object(table: &DeTable<'_>, refuse: &mut impl FnMut(Range<usize>, 
         }
     }
     Value::Object(object)
+}
+
+/// The keys and values of a TOML file, of at most 1 MiB. An error begins with the file, and its line where it has one.
+pub(super) fn file(path: &Path) -> Result<Map<String, Value>, String> {
+    let name = path.display();
+    let bytes = super::read_bounded(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name} is not UTF-8"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let at = |start: usize, why: &str| {
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+        format!("{name}:{line}: {why}")
+    };
+    let tree = DeTable::parse(text).map_err(|error| {
+        at(error.span().map_or(0, |span| span.start), &format!("this is not TOML: {}", error.message()))
+    })?;
+    let mut refused = Vec::new();
+    let object = object(tree.get_ref(), &mut |span, why| refused.push(at(span.start, &why)));
+    match (refused.into_iter().next(), object) {
+        (None, Value::Object(map)) => Ok(map),
+        (Some(why), _) => Err(why),
+        (None, _) => Ok(Map::new()),
+    }
 }
 
 /// Any whole number that TOML can spell and 128 bits can hold.

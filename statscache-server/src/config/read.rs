@@ -9,6 +9,7 @@ use statscache_core::identity::Naming;
 use statscache_plugin_sdk::{TopicPattern, TopicPatternError};
 use toml::de::DeTable;
 
+use super::json;
 use super::problem::Problem;
 use super::reader::{Reader, Refusal, Table, must};
 use super::units::show_size;
@@ -61,7 +62,7 @@ pub(super) fn read_with<'i>(text: &'i str, dir: &Path) -> (Config, Reader<'i>) {
         plugins: top.table("plugins", |table| plugins(table, dir)),
         limits: top.table("limits", limits),
         log: top.table("log", log),
-        instances: instances(top),
+        instances: instances(top, dir),
     });
     (config, reader)
 }
@@ -200,7 +201,7 @@ fn log(table: &mut Table<'_, '_>) -> LogConfig {
     LogConfig { level: table.choice("level", LogConfig::default().level, &words) }
 }
 
-fn instances(top: &mut Table<'_, '_>) -> Vec<InstanceConfig> {
+fn instances(top: &mut Table<'_, '_>, dir: &Path) -> Vec<InstanceConfig> {
     let mut taken: Vec<(String, usize)> = Vec::new();
     top.tables("instance", |table| {
         if !table.has("plugin") {
@@ -222,8 +223,28 @@ fn instances(top: &mut Table<'_, '_>) -> Vec<InstanceConfig> {
             None if id.is_empty() => {} // Missing or refused, and said so.
             None => taken.push((id.clone(), line)),
         }
-        InstanceConfig { plugin, id, enabled: table.flag("enabled", true), config: table.json("config"), line }
+        InstanceConfig { plugin, id, enabled: table.flag("enabled", true), config: instance_config(table, dir), line }
     })
+}
+
+/// What a plugin is given: `config`, and what the file of `config_file` has. A key in both would leave open which counts.
+fn instance_config(table: &mut Table<'_, '_>, dir: &Path) -> serde_json::Value {
+    let mut config = table.json("config");
+    let file = |text: &str| if text.is_empty() { Ok(None) } else { path(text, dir).map(Some) };
+    let Some(file) = table.text("config_file", None, file) else { return config };
+    match json::file(&file) {
+        Ok(more) => {
+            for (key, value) in more {
+                if config.get(&key).is_some() {
+                    let message = format!("`{key}` is in {} and in config, too; keep one of the two", file.display());
+                    table.complain("config_file", &message);
+                }
+                config[&key] = value;
+            }
+        }
+        Err(why) => table.complain("config_file", &why),
+    }
+    config
 }
 
 fn id(text: &str) -> Result<String, Refusal> {

@@ -392,3 +392,36 @@ fn levels_and_spans_have_names() {
     }
     assert_eq!(show_duration(Config::default().bus.silence), "1m");
 }
+
+#[test]
+fn an_instance_may_have_a_file_of_its_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).expect("written");
+    let load = |main: &str| {
+        write("c.toml", main);
+        Config::load(&dir.path().join("c.toml"))
+    };
+    write("rules.toml", "[[rules]]\ntopic = \"#\"\nusers = [\"/who\"]\n");
+    let instance = "[[instance]]\nplugin = \"volume\"\nconfig_file = \"rules.toml\"\n";
+    let config =
+        load(&format!("{instance}config = {{ latest_body = true }}\n")).expect("both").instances.remove(0).config;
+    assert_eq!(config, serde_json::json!({"latest_body": true, "rules": [{"topic": "#", "users": ["/who"]}]}));
+    write("broken.toml", "a = 1\nb =\n");
+    write("date.toml", "\n\nwhen = 1979-05-27\n");
+    for (main, words) in [
+        (
+            format!("{instance}config = {{ rules = [] }}\n"),
+            &["c.toml:3:15: [[instance]] config_file", "`rules`", "keep one"][..],
+        ),
+        (
+            instance.replace("rules.", "broken."),
+            &["c.toml:3:15: [[instance]] config_file", "broken.toml:2: this is not TOML"],
+        ),
+        (instance.replace("rules.", "date."), &["date.toml:3: JSON", "dates"]),
+        (instance.replace("rules.", "no."), &["cannot read", "no.toml", "No such file"]),
+        (instance.replace("\"rules.toml\"", "1"), &["config_file: must be a text"]),
+    ] {
+        let error = load(&main).expect_err(&main).to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{words:?}: {error}");
+    }
+}
