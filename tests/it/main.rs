@@ -30,6 +30,8 @@ mod lag;
 mod legacy;
 /// Limits: what is beyond them is counted and said, and the rest goes on.
 mod limits;
+/// Users and packages of messages: what explains them, and that the daemon counts the same.
+mod meta;
 /// `/openapi.json`: a valid document, and what it says holds when schemathesis tries it.
 mod openapi;
 /// Any order, duplication, split and replay of a corpus gives the same state, for every shipped plugin.
