@@ -89,7 +89,7 @@ fn explain_goes_on_behind_a_line_that_is_no_message() {
     let figures = ["messages", "with_users", "with_packages", "generic", "malformed"];
     assert_eq!(figures.map(|name| &last["summary"][name]), [4, 3, 3, 1, 2], "{last}");
     assert_eq!(rows[0]["users"]["names"][0], json!({"name": "anna", "at": "/cashier"}));
-    assert_eq!(rows[4]["packages"]["by"], "nobody", "{}", rows[4]);
+    assert!(rows[4]["packages"]["by"]["generic"].is_string(), "{}", rows[4]);
 }
 
 #[test]

@@ -152,6 +152,9 @@ fn topic_words(topic: &str, from: i32, to: i32) -> &str {
         Err(_) => starts.len().saturating_sub(number.unsigned_abs() as usize),
     };
     let (from, to) = (word(from), word(to));
+    if from >= to {
+        return "";
+    }
     let end = starts.get(to).map_or(topic.len(), |start| start - 1);
-    if from < to { &topic[starts[from]..end] } else { "" }
+    &topic[starts[from]..end]
 }

@@ -1,3 +1,4 @@
-//! The rules against the messages of the reference data, which is kept out of this repository.
+//! What rules mean, and how right the shipped ones are.
 
 mod corpus;
+mod engine;
