@@ -192,7 +192,8 @@ fn answers_are_as_their_schemas_say() {
     let daemon = DaemonSetup::new().endpoint(&publisher.address).start();
     publisher.reaches(&daemon);
     for n in 0..50 {
-        publisher.send(&Message::new(&format!("org.fedoraproject.prod.t{}.x", n % 5)).at(now_secs() - n));
+        let named = json!({"user": "anna", "package": "bash"});
+        publisher.send(&Message::new(&format!("org.fedoraproject.prod.t{}.x", n % 5)).at(now_secs() - n).msg(named));
         publisher.send(&Message::new("org.fedoraproject.prod.compose.rawhide.start").at(now_secs() - n));
     }
     daemon.wait_sequence(100);

@@ -53,7 +53,7 @@ impl Refine {
     }
 
     fn step<'m>(&self, steps: &[Step], text: Cow<'m, str>, give: &mut dyn FnMut(Cow<'m, str>)) {
-        let Some((step, rest)) = steps.split_first() else { return self.name(&text, give) };
+        let Some((step, rest)) = steps.split_first() else { return self.name(text, give) };
         match step {
             Step::Words => {
                 for range in words(&text) {
@@ -74,8 +74,8 @@ impl Refine {
     }
 
     /// Blanks around a name are no part of it.
-    fn name<'m>(&self, text: &Cow<'m, str>, give: &mut dyn FnMut(Cow<'m, str>)) {
-        let name = cut(text, range_in(text, text.trim()));
+    fn name<'m>(&self, text: Cow<'m, str>, give: &mut dyn FnMut(Cow<'m, str>)) {
+        let name = cut(&text, range_in(&text, text.trim()));
         if !name.is_empty() && !self.not.iter().any(|not| not.matches(&name)) {
             give(name);
         }
