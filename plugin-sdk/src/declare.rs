@@ -1,7 +1,7 @@
 //! Handles that a plugin gets for what it declares.
 
 use crate::{
-    descriptor::{Declaration, MetricDescriptor},
+    descriptor::{Declaration, MetricDescriptor, Moved},
     error::PluginError,
     legacy::Legacy,
     metric::{Kind, Tiers},
@@ -51,6 +51,7 @@ pub struct Metric {
     tiers: Result<Tiers, crate::metric::TierError>,
     ttl: Option<Result<Resolution, ResolutionError>>,
     legacy: Option<Legacy>,
+    moved: Option<Moved>,
 }
 
 impl Metric {
@@ -64,6 +65,7 @@ impl Metric {
             tiers: Ok(Tiers::default()),
             ttl: None,
             legacy: None,
+            moved: None,
         }
     }
 
@@ -109,6 +111,16 @@ impl Metric {
     #[must_use]
     pub fn legacy(mut self, legacy: Legacy) -> Self {
         self.legacy = Some(legacy);
+        self
+    }
+
+    /// This label is a path such as `a/b/c`, and what lies at a path or below it goes where another metric
+    /// of the plugin says: latest values with one label, the path, and values `{"to": "new/path"}` or
+    /// `{"to": null}`. A value is shown where its path has gone since the value's time. For latest values
+    /// only.
+    #[must_use]
+    pub fn moved_by(mut self, label: &str, metric: &str) -> Self {
+        self.moved = Some(Moved { label: label.to_owned(), metric: metric.to_owned() });
         self
     }
 }
@@ -215,6 +227,7 @@ impl Declare {
             description: metric.description,
             tiers,
             legacy: metric.legacy,
+            moved: metric.moved,
         });
         self.declaration.metrics.len() as u32 - 1
     }
@@ -266,5 +279,35 @@ mod tests {
             let problems = problems(declare);
             assert!(words.iter().all(|word| problems.contains(word)), "{words:?}: {problems}");
         }
+    }
+
+    #[test]
+    fn latest_values_are_moved_by_others_with_one_label() {
+        type Case = fn(&mut Declare);
+        let cases: [(Case, &str); 6] = [
+            (|declare| _ = declare.latest(Metric::new("x").by(["a"]).moved_by("a", "gone")), "no metric `gone`"),
+            (|declare| _ = declare.latest(Metric::new("x").by(["a"]).moved_by("b", "moves")), "`b` is none of its"),
+            (|declare| _ = declare.count(Metric::new("x").by(["a"]).moved_by("a", "moves")), "only latest values"),
+            (|declare| _ = declare.latest(Metric::new("x").by(["a"]).moved_by("a", "x")), "does not move itself"),
+            (|declare| _ = declare.latest(Metric::new("x").by(["a"]).moved_by("a", "two")), "with one label"),
+            (|declare| _ = declare.latest(Metric::new("x").by(["a"]).moved_by("a", "n")), "must be latest"),
+        ];
+        let others = |declare: &mut Declare| {
+            declare.newest(Metric::new("moves").by(["path"]), 16);
+            declare.latest(Metric::new("two").by(["path", "user"]));
+            declare.count(Metric::new("n").by(["path"]));
+        };
+        for (declare, words) in cases {
+            let problems = problems(|all| {
+                others(all);
+                declare(all);
+            });
+            assert!(problems.contains(words) && problems.contains("metric `x` is moved"), "{words}: {problems}");
+        }
+        let sound = problems(|all| {
+            all.latest(Metric::new("x").by(["a", "b"]).moved_by("b", "moves"));
+            others(all);
+        });
+        assert_eq!(sound, "");
     }
 }

@@ -60,6 +60,19 @@ pub struct MetricDescriptor {
     /// its numbers are the same with other ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub legacy: Option<Legacy>,
+    /// Where the paths that one of its labels holds have gone. What is kept is the same without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+}
+
+/// A label that is a path, and the metric that says where paths went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Name of the label.
+    pub label: String,
+    /// Name of a metric of the same plugin: latest values with one label, the old path, and values
+    /// `{"to": "new/path"}`, or `{"to": null}` where everything at the path and below it is gone.
+    pub metric: String,
 }
 
 impl Declaration {
@@ -92,7 +105,26 @@ impl Declaration {
             problems.extend(metric.problems());
         }
         problems.extend(self.legacy_problems());
+        problems.extend(self.metrics.iter().filter_map(|metric| self.moved_problem(metric)));
         problems
+    }
+
+    /// What is wrong with where its paths go.
+    fn moved_problem(&self, metric: &MetricDescriptor) -> Option<String> {
+        let Moved { label, metric: by } = metric.moved.as_ref()?;
+        let is_latest = |metric: &MetricDescriptor| !metric.kind.is_bucketed();
+        let mover = self.metrics.iter().find(|other| other.name == *by);
+        let problem = match mover {
+            _ if !is_latest(metric) => "only latest values are moved".to_owned(),
+            _ if !metric.dimensions.contains(label) => format!("`{label}` is none of its labels"),
+            None => format!("there is no metric `{by}`"),
+            Some(mover) if mover.name == metric.name => "a metric does not move itself".to_owned(),
+            Some(mover) if !is_latest(mover) || mover.dimensions.len() != 1 => {
+                format!("`{by}` must be latest values with one label")
+            }
+            Some(_) => return None,
+        };
+        Some(format!("metric `{}` is moved by `{by}`: {problem}", metric.name))
     }
 
     /// What two metrics both claim in the API of the original statscache.

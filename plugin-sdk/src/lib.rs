@@ -95,7 +95,7 @@ mod update;
 
 pub use abi::{Label, LabelValue};
 pub use declare::{Count, Declare, Dist, Distinct, Field, InternedLabel, Latest, Metric, Stat, Top};
-pub use descriptor::{Declaration, Manifest, MetricDescriptor};
+pub use descriptor::{Declaration, Manifest, MetricDescriptor, Moved};
 pub use error::PluginError;
 pub use json::Json;
 pub use legacy::Legacy;

@@ -11,6 +11,8 @@ mod buckets;
 mod choose;
 mod labels;
 mod latest;
+mod moves;
+mod numbers;
 mod plan;
 mod product;
 mod rollup;
@@ -23,13 +25,15 @@ use crate::{
     bytes::Corrupt,
     coverage::{BucketCoverage, Coverage},
     kind::{CountRule, DistRule, DistinctRule, LatestRule, StatRule, TopRule},
-    limits::QUERY_ROWS_MAX,
+    limits::{MEMBERS_MAX, QUERY_ROWS_MAX},
     segment::{ChunkSource, ReadError, SegmentKey},
     view::MetricView,
 };
+use moves::Shown;
 use select::Groups;
 
 pub use labels::{LabelQuery, LabelValues, label_samples, label_values};
+pub use moves::MovedIndex;
 pub use select::{Filter, Labels, Path};
 pub use value::{Dist, QUANTILES, RowValue, Stat};
 
@@ -60,6 +64,9 @@ pub struct Query {
     pub fill: Fill,
     /// What is made of the values of several label sets, other than merging them.
     pub rollup: Option<Rollup>,
+    /// Of latest values that are objects: the member by which they are ordered, where they are ordered by
+    /// value. Open: of sums the first that there is, of values as they are their text.
+    pub member: Option<String>,
     /// Order of rows.
     pub order: Order,
     /// Rows at most.
@@ -102,6 +109,8 @@ pub struct From<'a> {
     pub now: Timestamp,
     /// What is kept: the present as retention sees it, not later than `now`.
     pub horizon: Timestamp,
+    /// What moves the paths of the metric, where its descriptor names one.
+    pub moves: Option<&'a MetricView>,
     /// Cells that may be visited, [`QUERY_CELLS_MAX`](crate::limits::QUERY_CELLS_MAX) where nothing says less.
     pub cells_max: u64,
 }
@@ -119,6 +128,7 @@ impl Default for Query {
             by: None,
             fill: Fill::None,
             rollup: None,
+            member: None,
             order,
             limit: 10_000,
             offset: 0,
@@ -217,6 +227,11 @@ pub enum QueryError {
     /// This kind is not rolled up like that.
     #[error("latest values are rolled up to sums, stats to products; other kinds are merged with `by` and `step`")]
     NoRollup,
+    /// More names than a sum should have.
+    #[error(
+        "the values have more than {MEMBERS_MAX} different members with numbers; ask with filters for those that are alike"
+    )]
+    TooManyMembers,
     /// A step means nothing to a kind without buckets.
     #[error("this metric has latest values, no buckets: it takes no step")]
     NoBuckets,
@@ -263,7 +278,8 @@ fn run_bounded(view: &MetricView, query: &Query, from: From<'_>, rows_max: usize
         Some(Rollup::Sum(path)) => Some(path),
         Some(Rollup::Product) | None => None,
     };
-    let groups = Groups::new(view, &query.filters, query.by.as_deref(), path)?;
+    let shown = Shown::new(view, query, from)?;
+    let groups = Groups::new(view, &query.filters, query.by.as_deref(), path, &shown)?;
     match (view.descriptor.kind, query.rollup) {
         (Kind::Latest { n, ttl }, Some(Rollup::Sum(_))) => {
             rollup::answer(LatestRule { n, ttl }, view, query, groups, from)

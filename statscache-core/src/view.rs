@@ -15,6 +15,7 @@ use crate::{
     bytes::Corrupt,
     coverage::{Coverage, Reading},
     journal::JournalStats,
+    query::MovedIndex,
     segment::Segment,
     series::SeriesChunk,
     store::{Chunks, Cursor, Namespace, NamespaceId, NamespaceRecord},
@@ -89,6 +90,8 @@ pub struct MetricView {
     pub series_count: u32,
     /// By tier; kinds without buckets have one.
     pub tiers: Vec<TierView>,
+    /// Of a metric whose paths are moved: which of them.
+    pub moved: Arc<MovedIndex>,
 }
 
 /// Cells of one tier: segments of each partition; those in columns, then those in rows, oldest
@@ -143,7 +146,14 @@ impl MetricView {
     /// Nothing yet.
     pub fn empty(descriptor: MetricDescriptor) -> Self {
         let tiers = if descriptor.kind.is_bucketed() { descriptor.tiers.as_slice().len() } else { 1 };
-        Self { descriptor, version: 0, series: Vec::new(), series_count: 0, tiers: vec![TierView::default(); tiers] }
+        Self {
+            descriptor,
+            version: 0,
+            series: Vec::new(),
+            series_count: 0,
+            tiers: vec![TierView::default(); tiers],
+            moved: Arc::default(),
+        }
     }
 
     /// What the store holds of an instance's metrics.

@@ -11,7 +11,8 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 use statscache_plugin_sdk::Declaration;
 
-use crate::{bytes::Corrupt, segment::Selection, series::SeriesId, view::MetricView};
+use super::moves::Shown;
+use crate::{bytes::Corrupt, kind::LatestState, segment::Selection, series::SeriesId, view::MetricView};
 
 /// Label values of a row.
 pub type Labels = Arc<[Box<str>]>;
@@ -67,8 +68,11 @@ impl Path {
 
 /// Series that are added up into one row each, with the labels that they keep.
 pub(super) struct Groups<'v> {
-    /// Group of each series; `NONE` for those that no filter lets through.
+    /// Group of each series; `NONE` for those that no filter lets through, and those that are shown elsewhere.
     of_series: Vec<u32>,
+    /// What moved, and the group of each of its label sets.
+    pub(super) shown: &'v Shown,
+    of_shown: Vec<u32>,
     /// The only series wanted, ascending, where they are few.
     few: Option<Vec<SeriesId>>,
     /// Labels of all groups, one group after the other.
@@ -80,8 +84,8 @@ pub(super) struct Groups<'v> {
 
 const NONE: u32 = u32::MAX;
 
-/// So many series are looked up one by one in the directory of a segment.
-const FEW: usize = 1000;
+/// So many series are looked up one by one in the directory of a segment, and chunks without any are not read.
+const FEW: usize = 1 << 16;
 
 impl<'v> Groups<'v> {
     pub(super) fn new(
@@ -89,6 +93,7 @@ impl<'v> Groups<'v> {
         filters: &[Filter],
         by: Option<&[usize]>,
         path: Option<Path>,
+        shown: &'v Shown,
     ) -> Result<Self, Corrupt> {
         let count = view.descriptor.dimensions.len();
         let filters: Vec<Filter> = filters.iter().map(Filter::short).collect();
@@ -97,21 +102,33 @@ impl<'v> Groups<'v> {
         let is_whole = path.is_none() && (0..count).all(|dimension| dimensions.contains(&dimension));
         let mut groups = Self {
             of_series: Vec::with_capacity(view.series_count as usize),
+            shown,
+            of_shown: Vec::with_capacity(shown.sets.len()),
             few: Some(Vec::new()),
             labels: Vec::new(),
             count: 0,
             dimensions,
         };
         let mut known = HashTable::new();
+        let admits = |set: &[&str]| filters.iter().all(|filter| filter.admits(set));
+        let mut group_of = |groups: &mut Self, set: &[&'v str]| match is_whole {
+            true => groups.push(set, None),
+            false => groups.find(set, path, &mut known),
+        };
         for chunk in &view.series {
             chunk.for_each(count, |set| {
-                if !filters.iter().all(|filter| filter.admits(set)) {
+                if shown.has(groups.of_series.len() as SeriesId) || !admits(set) {
                     groups.of_series.push(NONE);
                     return;
                 }
-                let group = if is_whole { groups.push(set, None) } else { groups.find(set, path, &mut known) };
+                let group = group_of(&mut groups, set);
                 groups.want(group);
             })?;
+        }
+        for (labels, _) in &shown.sets {
+            let set: Vec<&str> = labels.iter().map(|label| &**label).collect();
+            let group = if admits(&set) { group_of(&mut groups, &set) } else { NONE };
+            groups.of_shown.push(group);
         }
         if groups.dimensions.is_empty() && groups.count == 0 && filters.is_empty() {
             // Nothing has been said yet, and about what is known: the one group.
@@ -169,6 +186,12 @@ impl<'v> Groups<'v> {
 
     pub(super) fn of(&self, series: SeriesId) -> Option<u32> {
         self.of_series.get(series as usize).copied().filter(|group| *group != NONE)
+    }
+
+    /// What moved and is wanted, with its group.
+    pub(super) fn shown(&self) -> impl Iterator<Item = (u32, &'v LatestState)> {
+        let sets = self.of_shown.iter().zip(&self.shown.sets);
+        sets.filter(|(group, _)| **group != NONE).map(|(group, (_, state))| (*group, state))
     }
 
     fn labels_of(&self, group: u32) -> &[&'v str] {

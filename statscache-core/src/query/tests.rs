@@ -2,6 +2,7 @@
 
 mod fill;
 mod labels;
+mod moves;
 mod product;
 mod rollup;
 mod whole;
@@ -34,6 +35,7 @@ fn descriptor(kind: Kind, dimensions: &[&str], tiers: &str) -> MetricDescriptor 
         description: String::new(),
         tiers: tiers.parse().expect("tiers"),
         legacy: None,
+        moved: None,
     }
 }
 
@@ -83,7 +85,7 @@ impl ChunkSource for NoChunks {
 static NOTHING_SEEN: Coverage = Coverage::new();
 
 fn from(now: Timestamp) -> From<'static> {
-    From { chunks: &NoChunks, coverage: &NOTHING_SEEN, now, horizon: now, cells_max: QUERY_CELLS_MAX }
+    From { chunks: &NoChunks, coverage: &NOTHING_SEEN, now, horizon: now, moves: None, cells_max: QUERY_CELLS_MAX }
 }
 
 /// Rows as `seconds after T, labels joined, value`.
@@ -396,7 +398,7 @@ fn the_ends_of_time_are_only_times() {
 #[test]
 fn what_costs_too_much_is_refused_before_it_is_done() {
     // So many series that they are not looked up one by one.
-    let names: Vec<String> = (0..=1000).map(|n| n.to_string()).collect();
+    let names: Vec<String> = (0..=1 << 16).map(|n| n.to_string()).collect();
     let sets: Vec<[&str; 1]> = names.iter().map(|name| [name.as_str()]).collect();
     let events: Vec<(&[&str], Timestamp, i64)> = sets.iter().map(|set| (&set[..], secs(0), 1)).collect();
     let mut view = counts(&["l"], "1s forever", &events);

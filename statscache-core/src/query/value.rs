@@ -1,6 +1,6 @@
 //! From states to what a row says.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::kind::{
     CountRule, DistRule, DistState, DistinctRule, DistinctState, Rule, StatRule, StatState, TopEntry, TopRule, TopState,
@@ -32,6 +32,15 @@ pub enum RowValue {
         json: String,
         /// The message that said it.
         id: String,
+    },
+    /// Of latest values that are objects and were added up, member by member.
+    Sums {
+        /// Each member that has a number in one of them, with its sum; in the order in which they came.
+        members: Vec<(Arc<str>, f64)>,
+        /// How many objects are in it.
+        values: u64,
+        /// How many values have no such member and are not in it.
+        others: u64,
     },
     /// Of latest values that were added up.
     Sum {

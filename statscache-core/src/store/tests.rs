@@ -23,6 +23,7 @@ fn descriptor(name: &str, kind: Kind, dimensions: &[&str]) -> MetricDescriptor {
         description: String::new(),
         tiers: Tiers::default(),
         legacy: None,
+        moved: None,
     }
 }
 
@@ -86,7 +87,8 @@ fn keys_of(namespace: &Namespace) -> Vec<SegmentKey> {
 /// Rows of several answers, through a cache of almost nothing.
 fn answer(store: Store, view: &MetricView, query: &Query) -> (query::Answer, Chunks) {
     let chunks = Chunks::new(Arc::new(store), 1);
-    let from = From { chunks: &chunks, coverage: &Coverage::new(), now: NOW, horizon: NOW, cells_max: u64::MAX };
+    let from =
+        From { chunks: &chunks, coverage: &Coverage::new(), now: NOW, horizon: NOW, moves: None, cells_max: u64::MAX };
     (query::run(view, query, from).expect("an answer"), chunks)
 }
 

@@ -36,6 +36,7 @@ fn record() -> NamespaceRecord {
         description: String::new(),
         tiers: tiers.parse().expect("tiers"),
         legacy: None,
+        moved: None,
     };
     let metrics = vec![
         metric("messages", Kind::Count, "1s for 2h, 1m for 7d, 1h forever"),

@@ -165,6 +165,7 @@ impl Core {
             coverage: &view.coverage,
             now,
             horizon: view.horizon.min(now),
+            moves: None,
             cells_max: u64::MAX,
         };
         Ok(query::run(metric_of(&view, metric)?, query, from)?)
@@ -187,6 +188,7 @@ pub(super) fn metric<const N: usize>(name: &str, kind: Kind, dimensions: [&str; 
         description: String::new(),
         tiers,
         legacy: None,
+        moved: None,
     }
 }
 

@@ -128,6 +128,7 @@ pub(super) fn metrics() -> Vec<MetricDescriptor> {
         description: String::new(),
         tiers: tiers.clone(),
         legacy: None,
+        moved: None,
     };
     vec![
         metric("hits", Kind::Count, &["place"]),

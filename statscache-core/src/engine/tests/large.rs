@@ -32,6 +32,7 @@ fn total(view: &View) -> Result<i64, QueryError> {
         coverage: &view.coverage,
         now: view.as_of,
         horizon: view.as_of,
+        moves: None,
         cells_max: crate::limits::QUERY_CELLS_MAX,
     };
     let answer = query::run(&view.instances["main"].metrics[0], &query, from)?;

@@ -23,8 +23,12 @@ fn query(fill: Fill) -> Query {
 
 fn answer(view: &MetricView, query: &Query) -> Answer {
     let coverage = seen();
-    run(view, query, From { chunks: &NoChunks, coverage: &coverage, now: NOW, horizon: NOW, cells_max: u64::MAX })
-        .expect("an answer")
+    run(
+        view,
+        query,
+        From { chunks: &NoChunks, coverage: &coverage, now: NOW, horizon: NOW, moves: None, cells_max: u64::MAX },
+    )
+    .expect("an answer")
 }
 
 /// Minute, label, value (-1: unknown), coverage.
@@ -124,7 +128,7 @@ fn unknown_is_the_least_and_limits_count_filled_rows() {
     assert!(values.is_sorted_by(|a, b| a >= b) && values.len() == 14 && values[13] == -1, "{values:?}");
     let some = answer(&view(), &Query { order, limit: 2, ..query(Fill::Null) });
     assert_eq!((&some.rows[..], some.truncated), (&all.rows[..2], true));
-    let from = From { chunks: &NoChunks, coverage: &seen(), now: NOW, horizon: NOW, cells_max: u64::MAX };
+    let from = From { chunks: &NoChunks, coverage: &seen(), now: NOW, horizon: NOW, moves: None, cells_max: u64::MAX };
     run_bounded(&view(), &query(Fill::Zero), from, 14).expect("just enough");
     let error = run_bounded(&view(), &query(Fill::Zero), from, 13).expect_err("one too many");
     assert!(matches!(error, QueryError::TooManyRows), "{error}");

@@ -175,3 +175,83 @@ fn removed_values_are_gone_and_their_neighbours_are_not() {
     let gone = |row: &&Row| ["a/e", "a/f", "k"].contains(&&*row.labels[0]);
     assert_eq!((all.rows.iter().filter(gone).count(), all.rows.len()), (0, 8));
 }
+
+/// Label, members with their sums, objects, others; in the order of the answer.
+fn member_sums(view: &MetricView, query: &Query) -> Vec<(String, String, u64, u64)> {
+    let row = |row: &Row| {
+        let (value, values, others) = match &row.value {
+            RowValue::Sums { members, values, others } => {
+                let members: Vec<String> = members.iter().map(|(name, sum)| format!("{name}={sum}")).collect();
+                (members.join(" "), *values, *others)
+            }
+            RowValue::Sum { sum, values, others } => (sum.to_string(), *values, *others),
+            other => panic!("a sum: {other:?}"),
+        };
+        (row.labels.join("|"), value, values, others)
+    };
+    run(view, query, from(NOW)).expect("an answer").rows.iter().map(row).collect()
+}
+
+fn objects() -> MetricView {
+    latest(
+        None,
+        &[
+            (
+                "a/x",
+                &[(None, &[(1, r#"{"all": 100, "some": 1}"#)]), (None, &[(2, r#"{"all":5,"some":2.5,"of":"x"}"#)])],
+            ),
+            ("a/y", &[(None, &[(1, r#"{"some": 40}"#)])]),
+            ("a/z", &[(None, &[(1, "7")])]),
+            ("b/x", &[(None, &[(1, r#"{"all":9007199254740993,"more":[1,{"all":9}]}"#)])]),
+            ("b/y", &[(None, &[(1, r#"{"all":-9007199254740990}"#)]), (Some(0), &[])]),
+            ("c/x", &[(None, &[(1, r#"{"name":"no number"}"#)])]),
+            ("d/x", &[(None, &[(1, "12")])]),
+        ],
+    )
+}
+
+#[test]
+fn objects_are_added_up_member_by_member() {
+    let view = objects();
+    let row = |label: &str, value: &str, values, others| (label.to_owned(), value.to_owned(), values, others);
+    let order = |by, descending| Query { order: Order { by, descending }, ..rollup(1) };
+    let a = row("a", "all=5 some=42.5", 2, 1);
+    let (b, c, d) = (row("b", "all=3", 2, 0), row("c", "0", 0, 1), row("d", "12", 1, 0));
+    let by_label = member_sums(&view, &order(OrderBy::Label(0), false));
+    assert_eq!(by_label, [a.clone(), b.clone(), c.clone(), d.clone()]);
+    // By the first member that there is, beside plain numbers.
+    let by_value = member_sums(&view, &order(OrderBy::Value, true));
+    assert_eq!(by_value, [d.clone(), a.clone(), b.clone(), c.clone()]);
+    for (member, descending, first) in [("some", true, &a), ("some", false, &a), ("all", false, &b), ("all", true, &a)]
+    {
+        let query = Query { member: Some(member.to_owned()), ..order(OrderBy::Value, descending) };
+        assert_eq!(&member_sums(&view, &query)[0], first, "{member}, descending: {descending}");
+    }
+    // With an end the sums are made from whole states.
+    let bounded = Query { end: Some(NOW), ..order(OrderBy::Label(0), false) };
+    assert_eq!(member_sums(&view, &bounded), by_label);
+    assert_eq!(member_sums(&view, &Query { end: Some(secs(2)), ..bounded })[0], row("a", "all=100 some=41", 2, 1));
+}
+
+#[test]
+fn values_are_ordered_by_their_member_and_those_without_are_last() {
+    let view = objects();
+    for (descending, expected) in [(false, ["b/y", "a/x", "a/x", "b/x"]), (true, ["b/x", "a/x", "a/x", "b/y"])] {
+        let order = Order { by: OrderBy::Value, descending };
+        let query = Query { order, member: Some("all".to_owned()), limit: 4, ..Query::default() };
+        let answer = run(&view, &query, from(NOW)).expect("an answer");
+        let labels: Vec<&str> = answer.rows.iter().map(|row| &*row.labels[0]).collect();
+        assert_eq!(labels, expected, "descending: {descending}");
+    }
+}
+
+#[test]
+fn what_is_newer_in_any_segment_counts_once() {
+    let one = |at: i64, json: &'static str| (None, vec![(at, json)]);
+    let parts = [one(1, r#"{"n":1}"#), one(3, r#"{"n":4}"#), one(2, r#"{"n":2}"#)];
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]] {
+        let parts: Vec<_> = order.iter().map(|at| (parts[*at].0, &parts[*at].1[..])).collect();
+        let view = latest(None, &[("a/x", &parts), ("a/y", &[(None, &[(1, r#"{"n":8}"#)])])]);
+        assert_eq!(member_sums(&view, &rollup(1)), [("a".to_owned(), "n=12".to_owned(), 2, 0)], "{order:?}");
+    }
+}
