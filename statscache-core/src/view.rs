@@ -136,6 +136,17 @@ impl InstanceView {
         self.metrics.iter().any(|metric| metric.is_damaged())
     }
 
+    /// The metric that moves the paths of this one.
+    pub fn moves_of(&self, metric: &MetricView) -> Option<&MetricView> {
+        let moved = metric.descriptor.moved.as_ref()?;
+        self.metric(&moved.metric).map(|moves| &**moves)
+    }
+
+    /// Number of the commit that changed last what is answered about one of its metrics.
+    pub fn version_of(&self, metric: &MetricView) -> u64 {
+        metric.version.max(self.moves_of(metric).map_or(0, |moves| moves.version))
+    }
+
     /// The metric with that name.
     pub fn metric(&self, name: &str) -> Option<&Arc<MetricView>> {
         self.metrics.iter().find(|metric| metric.descriptor.name == name)

@@ -48,6 +48,8 @@ mod prometheus;
 mod redundancy;
 /// Numbered messages that did not come are asked for; what cannot be had is said.
 mod replay;
+/// Sizes of projects, added up where they are now: renamed, transferred, destroyed, in any order and after a crash.
+mod storage;
 /// The store of a daemon that is down: sums, checks, moving it elsewhere; and one of an earlier format.
 mod store;
 /// Server-sent events: the present answer at once, the next when it says something else, and an end in order.

@@ -24,6 +24,7 @@ mod query_under_load;
 mod reopen;
 mod restart;
 mod series;
+mod storage;
 mod stream;
 mod wrk;
 
@@ -50,7 +51,7 @@ struct Figure {
     bar: f64,
 }
 
-const CASES: [Case; 19] = [
+const CASES: [Case; 20] = [
     Case {
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
@@ -79,6 +80,11 @@ const CASES: [Case; 19] = [
     },
     Case { name: "commit", about: "how long a commit holds ingest, divided by the updates in it", run: commit::run },
     Case { name: "range-query", about: "CPU of answers, beside sums over plain vectors", run: query::run },
+    Case {
+        name: "storage",
+        about: "CPU of sums along namespaces over a million projects, some of which have moved",
+        run: storage::run,
+    },
     Case { name: "churn", about: "disk and memory over weeks in which retention works", run: churn::run },
     Case {
         name: "power-cut",

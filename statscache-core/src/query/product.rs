@@ -23,7 +23,7 @@ pub(super) fn answer(
 ) -> Result<Answer, QueryError> {
     let plan = Plan::new(&view.descriptor.tiers, query, (from.now, from.horizon))?;
     // Each label set by itself.
-    let parts = Groups::new(view, &query.filters, None, None)?;
+    let parts = Groups::new(view, &query.filters, None, None, groups.shown)?;
     let (found, visited) = merged(StatRule, view, &plan, &parts, from, rows_max)?;
     let covered = Covered::new(view, &plan, from.coverage);
     let chains = Chains::new(view, &parts, &groups);

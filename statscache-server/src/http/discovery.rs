@@ -113,7 +113,7 @@ impl Guide {
 
 fn columns_of(metric: &MetricDescriptor) -> Vec<ColumnDto> {
     let unit = |column: &Column| (column.name == "value" && !metric.unit.is_empty()).then(|| metric.unit.clone());
-    let columns = columns(metric.kind, &metric.dimensions, None, Shown::All).into_iter();
+    let columns = columns(metric.kind, &metric.dimensions, None, Shown::All, &[]).into_iter();
     columns.map(|column| ColumnDto { unit: unit(&column), column }).collect()
 }
 

@@ -79,7 +79,7 @@ type Fields<'r> = BTreeMap<&'r str, &'r RawValue>;
 /// JSON in their cell, texts as they are. Null is an empty cell.
 fn csv(answer: &MetricAnswer) -> serde_json::Result<Vec<u8>> {
     let mut table = Table::default();
-    let members: &[&str] = answer.value_members;
+    let members = &answer.value_members;
     let names = answer.columns.iter().map(|column| column.name.as_str());
     for name in names.clone() {
         match name {
@@ -98,7 +98,7 @@ fn csv(answer: &MetricAnswer) -> serde_json::Result<Vec<u8>> {
                     let value: Option<Fields<'_>> = serde_json::from_str(value.get())?;
                     members
                         .iter()
-                        .for_each(|member| table.cell(value.as_ref().and_then(|value| value.get(member)).copied()));
+                        .for_each(|member| table.cell(value.as_ref().and_then(|value| value.get(&**member)).copied()));
                 }
                 value => table.cell(value.copied()),
             }

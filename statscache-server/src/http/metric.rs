@@ -1,6 +1,6 @@
 //! `GET /plugins/{id}/{metric}`: the values.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     extract::{Path, RawQuery, Request, State},
@@ -61,7 +61,7 @@ pub(super) struct MetricAnswer {
     pub(super) rows: Vec<RowDto>,
     /// Names of what a value is made of, where it is an object.
     #[serde(skip)]
-    pub(super) value_members: &'static [&'static str],
+    pub(super) value_members: Vec<Cow<'static, str>>,
 }
 
 /// What was seen of some steps.
@@ -246,9 +246,9 @@ impl MetricAnswer {
             total: answer.total,
             truncated: answer.truncated,
             coverage: (is_bucketed && look.coverage != Shown::None).then(|| coverage.collect()),
-            columns: columns(descriptor.kind, &names, query.rollup, look.coverage),
+            columns: columns(descriptor.kind, &names, query.rollup, look.coverage, &answer.rows),
+            value_members: rows::value_members(descriptor.kind, query.rollup, &answer.rows),
             rows: answer.rows.into_iter().map(row).collect(),
-            value_members: rows::members(descriptor.kind, query.rollup),
         }
     }
 

@@ -14,6 +14,8 @@ use super::{
 };
 
 pub(super) const WHERE: &str = "where.";
+/// In an order, before the name of a member of values that are objects.
+const MEMBER: &str = "value.";
 
 /// How an answer is told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,7 +130,10 @@ pub(super) fn read(
                 let offset = value.parse().ok().filter(|offset| *offset <= QUERY_ROWS_MAX);
                 query.offset = offset.ok_or_else(|| bad(&format!("a whole number from 0 to {QUERY_ROWS_MAX}")))?;
             }
-            "order" => query.order = read_order(value, metric, query.order).ok_or_else(|| bad(&orders(metric)))?,
+            "order" => {
+                (query.order, query.member) =
+                    read_order(value, metric, query.order).ok_or_else(|| bad(&orders(metric)))?;
+            }
             _ => match name.strip_prefix(WHERE).and_then(|label| dimension(label, metric)) {
                 Some(_) if patterns == QUERY_PATTERNS_MAX => {
                     return Err(bad(&format!("at most {QUERY_PATTERNS_MAX} filters; `*` in one stands for any text")));
@@ -231,18 +236,22 @@ fn read_by(value: &str, metric: &MetricDescriptor) -> Option<Vec<usize>> {
     value.split(',').filter(|label| !label.is_empty()).map(|label| dimension(label.trim(), metric)).collect()
 }
 
-fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<Order> {
+/// The order, and the member of values that it goes by.
+fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<(Order, Option<String>)> {
     let (descending, name) = match value.strip_prefix('-') {
         Some(name) => (true, name),
         None => (false, value),
     };
     let by = match name {
-        "asc" | "desc" if !descending => return Some(Order { descending: name == "desc", ..default }),
+        "asc" | "desc" if !descending => return Some((Order { descending: name == "desc", ..default }, None)),
         "time" => OrderBy::Time,
         "value" => OrderBy::Value,
-        label => OrderBy::Label(dimension(label, metric)?),
+        name => match name.strip_prefix(MEMBER).filter(|_| !metric.kind.is_bucketed()) {
+            Some(member) => return Some((Order { by: OrderBy::Value, descending }, Some(member.to_owned()))),
+            None => OrderBy::Label(dimension(name, metric)?),
+        },
     };
-    Some(Order { by, descending })
+    Some((Order { by, descending }, None))
 }
 
 /// Position of a label.
@@ -260,7 +269,9 @@ fn dimensions(metric: &MetricDescriptor) -> String {
 }
 
 fn orders(metric: &MetricDescriptor) -> String {
-    let names: Vec<&str> = ["time", "value"].into_iter().chain(metric.dimensions.iter().map(String::as_str)).collect();
+    let member = (!metric.kind.is_bucketed()).then_some("value.MEMBER");
+    let names = ["time", "value"].into_iter().chain(member);
+    let names: Vec<&str> = names.chain(metric.dimensions.iter().map(String::as_str)).collect();
     format!("{}, with - in front for descending; asc, desc", names.join(", "))
 }
 

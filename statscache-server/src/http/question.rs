@@ -83,7 +83,12 @@ pub(super) fn ask(
 ) -> Result<Answer, QueryError> {
     let coverage = instance.reading.seen_by(&view.coverage);
     let (now, horizon) = (view.as_of, view.horizon.min(view.as_of));
-    query::run(metric, query, query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, cells_max })
+    let moves = instance.moves_of(metric);
+    query::run(
+        metric,
+        query,
+        query::From { chunks: &*view.chunks, coverage: &coverage, now, horizon, moves, cells_max },
+    )
 }
 
 /// What to say of a metric that there is not.
@@ -124,7 +129,9 @@ pub(super) fn problem(error: QueryError) -> Problem {
         }
         QueryError::NoBuckets => Problem::parameter("step", None, "no step: these are latest values"),
         QueryError::NoRollup => Problem::parameter("rollup", None, "no rollup: use `by` and `step`"),
-        QueryError::TooExpensive { .. } | QueryError::TooManyRows => Problem::too_expensive(error.to_string()),
+        QueryError::TooExpensive { .. } | QueryError::TooManyRows | QueryError::TooManyMembers => {
+            Problem::too_expensive(error.to_string())
+        }
         QueryError::NotKept { step, since, tiers } => {
             let allowed = format!(
                 "a step for which the range is kept: such steps go back to {}; the tiers are {tiers}",

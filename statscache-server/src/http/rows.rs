@@ -23,14 +23,20 @@ pub(super) struct Column {
     pub(super) r#type: &'static str,
 }
 
-/// The columns of rows with these labels.
-pub(super) fn columns(kind: Kind, labels: &[String], rollup: Option<Rollup>, coverage: Shown) -> Vec<Column> {
+/// The columns of these rows with these labels.
+pub(super) fn columns(
+    kind: Kind,
+    labels: &[String],
+    rollup: Option<Rollup>,
+    coverage: Shown,
+    rows: &[Row],
+) -> Vec<Column> {
     let column = |name: &str, r#type| Column { name: name.to_owned(), r#type };
     let mut columns = vec![column("time", "time")];
     columns.extend(labels.iter().map(|label| column(label, "string")));
     match kind {
         Kind::Latest { .. } if rollup.is_some() => {
-            columns.extend([column("value", "number"), column("values", "integer"), column("others", "integer")]);
+            columns.extend([column("value", sum_type(rows)), column("values", "integer"), column("others", "integer")]);
         }
         Kind::Latest { .. } => columns.extend([column("value", "json"), column("id", "string")]),
         Kind::Count => columns.push(column("value", "integer")),
@@ -46,7 +52,7 @@ pub(super) fn columns(kind: Kind, labels: &[String], rollup: Option<Rollup>, cov
 /// JSON Schema of a row of this metric.
 pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
     let mut properties = serde_json::Map::new();
-    for column in columns(metric.kind, &metric.dimensions, None, Shown::All) {
+    for column in columns(metric.kind, &metric.dimensions, None, Shown::All, &[]) {
         let schema = match (column.name.as_str(), column.r#type) {
             ("value", "json") => json!({}),
             ("value", _) => json!({"anyOf": [value_schema(metric.kind), {"type": "null"}]}),
@@ -58,7 +64,7 @@ pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
     }
     if !metric.kind.is_bucketed() {
         for (name, description) in
-            [("values", "With `rollup`: numbers in the sum."), ("others", "With `rollup`: values that are no numbers.")]
+            [("values", "With `rollup`: values in the sum."), ("others", "With `rollup`: values without a number.")]
         {
             properties.insert(name.to_owned(), json!({"type": "integer", "description": description}));
         }
@@ -72,8 +78,35 @@ pub(super) fn row_schema(metric: &MetricDescriptor) -> Schema {
     })
 }
 
+/// Names of what the values of these rows are made of, where all of them are objects.
+pub(super) fn value_members(kind: Kind, rollup: Option<Rollup>, rows: &[Row]) -> Vec<Cow<'static, str>> {
+    if kind.is_bucketed() {
+        return members(kind, rollup).iter().map(|name| Cow::Borrowed(*name)).collect();
+    }
+    let mut names: Vec<Cow<'static, str>> = Vec::new();
+    for row in rows {
+        let RowValue::Sums { members, .. } = &row.value else { return Vec::new() };
+        for (name, _) in members {
+            if !names.iter().any(|known| **known == **name) {
+                names.push(Cow::Owned(name.to_string()));
+            }
+        }
+    }
+    names
+}
+
+/// What sums are: numbers, objects, or some of both.
+fn sum_type(rows: &[Row]) -> &'static str {
+    let objects = rows.iter().filter(|row| matches!(row.value, RowValue::Sums { .. })).count();
+    match rows.len() - objects {
+        _ if objects == 0 => "number",
+        0 => "object",
+        _ => "json",
+    }
+}
+
 /// Names of what a value is made of, where it is an object.
-pub(super) const fn members(kind: Kind, rollup: Option<Rollup>) -> &'static [&'static str] {
+const fn members(kind: Kind, rollup: Option<Rollup>) -> &'static [&'static str] {
     match kind {
         Kind::Stat if rollup.is_some() => &["product", "parts", "missing"],
         Kind::Stat => &["n", "sum", "min", "max", "mean", "stddev"],
@@ -127,7 +160,7 @@ impl Serialize for RowDto {
         map.serialize_entry("value", &ValueDto(&self.row.value))?;
         match &self.row.value {
             RowValue::Latest { id, .. } => map.serialize_entry("id", id)?,
-            RowValue::Sum { values, others, .. } => {
+            RowValue::Sum { values, others, .. } | RowValue::Sums { values, others, .. } => {
                 map.serialize_entry("values", values)?;
                 map.serialize_entry("others", others)?;
             }
@@ -190,6 +223,9 @@ impl Serialize for ValueDto<'_> {
                 value.serialize(serializer)
             }
             RowValue::Sum { sum, .. } => Number(*sum).serialize(serializer),
+            RowValue::Sums { members, .. } => {
+                serializer.collect_map(members.iter().map(|(name, sum)| (&**name, Number(*sum))))
+            }
             RowValue::Product { product, parts, missing } => {
                 let mut map = serializer.serialize_map(Some(3))?;
                 map.serialize_entry("product", &Number(*product))?;

@@ -40,6 +40,9 @@ pub(super) struct Update {
     pub(super) n: i64,
 }
 
+/// What a latest value is, made of the number of its update.
+pub(super) type Written = fn(i64) -> String;
+
 /// Labels of a label set, by the case's number.
 pub(super) type Labels = Box<dyn Fn(u32, &mut dyn FnMut(&[&str])) + Send>;
 
@@ -47,6 +50,7 @@ struct Teller {
     said: Arc<Mutex<Vec<Update>>>,
     kinds: Vec<Kind>,
     labels: Labels,
+    written: Written,
 }
 
 impl Processor for Teller {
@@ -57,7 +61,7 @@ impl Processor for Teller {
             let value = match self.kinds[update.metric as usize] {
                 Kind::Count => Value::Add(update.n),
                 _ => {
-                    json = update.n.to_string();
+                    json = (self.written)(update.n);
                     Value::Set(&json)
                 }
             };
@@ -90,6 +94,17 @@ impl Core {
         limits: Limits,
         secs: i64,
     ) -> anyhow::Result<Self> {
+        Self::open_with(dir, metrics, (labels, |n| n.to_string()), limits, secs)
+    }
+
+    /// The same, with latest values of another form.
+    pub(super) fn open_with(
+        dir: &Path,
+        metrics: Vec<MetricDescriptor>,
+        (labels, written): (Labels, Written),
+        limits: Limits,
+        secs: i64,
+    ) -> anyhow::Result<Self> {
         let (journal, _) = Journal::open_path(&dir.join("journal"), JournalConfig::default())?;
         let opened = Store::open(Box::new(SledBackend::open(&dir.join("store"))?))?;
         let said = Arc::<Mutex<Vec<Update>>>::default();
@@ -99,7 +114,7 @@ impl Core {
             plugin: "measured".to_owned(),
             fingerprint: String::new(),
             declaration: Arc::new(Declaration { metrics, ..Declaration::default() }),
-            processor: Box::new(Teller { said: said.clone(), kinds, labels }),
+            processor: Box::new(Teller { said: said.clone(), kinds, labels, written }),
             role: statscache_core::engine::Role::Present,
         };
         let messages = journal.next_sequence();
@@ -160,15 +175,17 @@ impl Core {
     pub(super) fn ask(&self, metric: usize, query: &Query, secs: i64) -> anyhow::Result<Answer> {
         let view = self.view();
         let now = Timestamp::from_secs(secs);
+        let metric = metric_of(&view, metric)?;
+        let instance = view.instances.values().next().context("there is an instance")?;
         let from = query::From {
             chunks: &*view.chunks,
             coverage: &view.coverage,
             now,
             horizon: view.horizon.min(now),
-            moves: None,
+            moves: instance.moves_of(metric),
             cells_max: u64::MAX,
         };
-        Ok(query::run(metric_of(&view, metric)?, query, from)?)
+        Ok(query::run(metric, query, from)?)
     }
 }
 

@@ -132,7 +132,12 @@ fn order(metric: &MetricDescriptor) -> Value {
     let keys = ["time", "value"].into_iter().chain(metric.dimensions.iter().map(String::as_str));
     let mut orders: Vec<String> = keys.flat_map(|key| [key.to_owned(), format!("-{key}")]).collect();
     orders.extend(["asc", "desc"].map(str::to_owned));
-    query("order", "What rows are ordered by; with `-` in front the greatest first.", json!({"enum": orders}))
+    let text = "What rows are ordered by; with `-` in front the greatest first.";
+    if metric.kind.is_bucketed() {
+        return query("order", text, json!({"enum": orders}));
+    }
+    let text = format!("{text} `value.MEMBER`: by that member of values that are objects.");
+    query("order", &text, json!({"anyOf": [{"enum": orders}, {"type": "string", "pattern": "^-?value\\.[a-z]+$"}]}))
 }
 
 fn bucketed(metric: &MetricDescriptor) -> Vec<Value> {
@@ -179,7 +184,7 @@ fn latest(metric: &MetricDescriptor) -> Vec<Value> {
     vec![
         query(
             "rollup",
-            "`sum`: of values that are numbers, their sum along a path such as `a/b/c`.",
+            "`sum`: of values that are numbers, their sum along a path such as `a/b/c`; of objects, that of each member.",
             json!({"enum": ["sum"]}),
         ),
         query(

@@ -88,7 +88,8 @@ impl Commits {
 
 /// The metrics that a later commit than this has changed.
 fn changed(view: &View, since: u64) -> Vec<String> {
-    let all = view.instances.iter().flat_map(|(id, instance)| instance.metrics.iter().map(move |metric| (id, metric)));
-    let changed = all.filter(|(_, metric)| metric.version > since);
-    changed.map(|(id, metric)| format!("{id}/{}", metric.descriptor.name)).collect()
+    let all =
+        view.instances.iter().flat_map(|(id, instance)| instance.metrics.iter().map(move |it| (id, instance, it)));
+    let changed = all.filter(|(_, instance, metric)| instance.version_of(metric) > since);
+    changed.map(|(id, _, metric)| format!("{id}/{}", metric.descriptor.name)).collect()
 }
