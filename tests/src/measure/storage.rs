@@ -50,6 +50,7 @@ pub(super) fn run(quick: bool) -> anyhow::Result<Vec<Figure>> {
     }
     let mut secs = core.settle(BASE)?;
     let each = |bytes: f64| bytes / f64::from(projects);
+    core.engine.bound_memory(0);
     let (own, _) = core.engine.memory();
     println!(
         "memory a project: {:.0} bytes of label table, {:.0} of the view; packed {:.0} bytes in the store",
