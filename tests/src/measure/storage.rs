@@ -169,7 +169,7 @@ fn labels(projects: u32) -> Labels {
         if series >= MOVES {
             return take(&[&format!("root{:04}/group{:03}", n % ROOTS, n / ROOTS)]);
         }
-        let is_of_root = n % every == 0 && n / every < OF_ROOT;
+        let is_of_root = n.is_multiple_of(every) && n / every < OF_ROOT;
         let root = if is_of_root { "harbour".to_owned() } else { format!("root{:04}", n % ROOTS) };
         let group = n / ROOTS % 40;
         match n % 4 {
