@@ -264,8 +264,8 @@ proptest! {
         let views = views(&facts);
         prop_assert_eq!(shown(&views, &all()), expected.clone());
         let depth = order.index(4);
-        prop_assert_eq!(shown(&views, &rollup(depth)), total(&expected, depth, 0..9));
+        prop_assert_eq!(shown(&views, &rollup(depth)), total(&expected, depth, 0..usize::MAX));
         let deep = Filter { dimension: 1, patterns: vec!["*/*".to_owned()] };
-        prop_assert_eq!(shown(&views, &Query { filters: vec![deep], ..rollup(1) }), total(&expected, 1, 2..9));
+        prop_assert_eq!(shown(&views, &Query { filters: vec![deep], ..rollup(1) }), total(&expected, 1, 2..usize::MAX));
     }
 }
