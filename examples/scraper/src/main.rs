@@ -1,3 +1,7 @@
 //! Looks at web sites and publishes on a ZeroMQ bus what it found.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    statscache_scraper::main()
+}
