@@ -60,3 +60,5 @@ mod support;
 mod tidy;
 /// Reloads: other plugins, configurations and versions while the daemon runs, and nothing lost or half shown.
 mod upgrade;
+/// Sites are watched by two scrapers: every way to fail is told, incidents begin and end, each check counts once.
+mod uptime;

@@ -84,9 +84,18 @@ pub fn run(args: &[&str]) -> Finished {
     run_in(std::path::Path::new("."), args)
 }
 
+/// As [`run`], another program.
+pub fn run_program(program: &str, args: &[&str]) -> Finished {
+    run_program_in(program, std::path::Path::new("."), args)
+}
+
 /// As [`run`], in a folder.
 pub fn run_in(dir: &std::path::Path, args: &[&str]) -> Finished {
-    let mut child = Command::new(BINARY)
+    run_program_in(BINARY, dir, args)
+}
+
+fn run_program_in(program: &str, dir: &std::path::Path, args: &[&str]) -> Finished {
+    let mut child = Command::new(program)
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())
