@@ -1,32 +1,44 @@
 //! The API of the original statscache below `/api/`: compared with what was recorded of it, and what its clients do.
 
+mod corpus;
 mod model;
+mod past;
 mod recorded;
+mod rows;
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use hyper::Method;
 use serde_json::{Value, json};
 
 use crate::{
     http::assert_problem,
-    support::{Answer, DaemonSetup, Message, TestDaemon, TestPublisher, now_secs},
+    support::{Answer, DaemonSetup, Message, TestDaemon, TestPublisher, note, now_secs},
 };
 
 /// How an intended difference is tested.
 #[derive(Clone, Copy, Debug)]
 pub enum Shown {
-    /// It shows in what was recorded.
+    /// It shows in the answers that were recorded.
     Recorded,
+    /// It shows in the rows that were recorded.
+    Rows,
     /// By the test of this name, here or, where it takes too much to do over a bus, beside the code.
     By(&'static str),
 }
 
 /// Every intended difference, by its id: the table of `docs/old-api.md` in short.
 pub const DIFFERENCES: &[(&str, Shown)] = &[
-    ("not-yet", Shown::Recorded),
     ("by-topic", Shown::Recorded),
     ("buckets", Shown::Recorded),
+    ("unclassified", Shown::Rows),
+    ("names", Shown::Rows),
+    ("old-pushes", Shown::Rows),
+    ("same-time", Shown::Rows),
     ("pages", Shown::Recorded),
     ("ties", Shown::Recorded),
     ("links", Shown::Recorded),
@@ -66,6 +78,22 @@ fn the_docs_list_these_differences() {
         let Shown::By(test) = shown else { continue };
         assert!(tests.contains(&format!("fn {test}()")), "{id}: there is no test {test}");
     }
+}
+
+/// The folder with what was recorded of the original.
+fn reference_dir() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    env::var_os("STATSCACHE_SHARED").map_or_else(beside, PathBuf::from).join("fedmsg")
+}
+
+/// A file of it, which is not part of this repository: without it nothing is compared, and that is said.
+fn reference(name: &str) -> Option<String> {
+    let path = reference_dir().join(name);
+    let text = fs::read_to_string(&path).ok();
+    if text.is_none() {
+        note(&format!("SKIPPED: there is no {}: nothing was compared with the original API", path.display()));
+    }
+    text
 }
 
 /// A whole minute, some days ago: no bucket of then is running.

@@ -12,6 +12,8 @@ mod coverage;
 mod discovery;
 /// A full disk: the daemon says so, serves on, and resumes by itself with nothing lost.
 mod disk;
+/// The plugins of Fedora's bus: a forge, the calendar of a person, the event log of release engineering.
+mod families;
 /// What was missed: the service that gives it, its client, and what an operator types for both.
 mod history;
 /// The plugin host: libraries and plugins that do everything wrong, beside ones that do not notice.

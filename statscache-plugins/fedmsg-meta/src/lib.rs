@@ -11,6 +11,7 @@ use statscache_plugin_sdk::{Declare, Field, Message};
 use crate::compile::Program;
 use crate::run::{Names, Read};
 
+mod category;
 mod compile;
 mod explain;
 mod place;
@@ -24,6 +25,7 @@ mod topic;
 #[cfg(test)]
 mod tests;
 
+pub use category::{UNCLASSIFIED, category};
 pub use explain::{Explainer, Explanation, Finding, Name, Speaker};
 pub use rule::{Condition, Detail, Rule, Source, Step};
 pub use rules::Rules;

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use statscache_fedmsg_meta::{Meta, Rule, Rules, Wanted};
+use statscache_fedmsg_meta::{Meta, Rule, Rules, UNCLASSIFIED, Wanted, category};
 use statscache_plugin_sdk::{
     Count, Declare, Field, InternedLabel, Label, Latest, Legacy, Message, Metric, Plugin, PluginError, Updates,
     export_plugins,
@@ -17,9 +17,6 @@ use statscache_plugin_sdk::{
 mod tests;
 
 export_plugins!(Volume);
-
-/// Category of messages whose topic has none.
-pub const UNCLASSIFIED: &str = "unclassified";
 
 /// What the operator can choose.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -155,10 +152,4 @@ impl Volume {
             _ => Ok(None),
         }
     }
-}
-
-/// The category of a topic: its fourth word, the third where it contains `VirtualTopic`.
-fn category(topic: &str) -> Option<&str> {
-    let position = if topic.contains("VirtualTopic") { 2 } else { 3 };
-    topic.split('.').nth(position).filter(|word| !word.is_empty())
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::rows::{Row, Sent};
+
 /// An answer, as far as clients can rely on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -127,23 +129,6 @@ fn settled(mut json: Value) -> Value {
     json
 }
 
-/// A row: its time, and its columns in order of their names.
-#[derive(Clone, Debug)]
-struct Row {
-    time: i64,
-    columns: Vec<(&'static str, Value)>,
-}
-
-impl Row {
-    fn json(&self) -> Value {
-        let mut row = json!({"timestamp": self.time as f64});
-        for (name, value) in &self.columns {
-            row[*name] = value.clone();
-        }
-        row
-    }
-}
-
 /// What is asked.
 pub struct Request<'r> {
     pub method: &'r str,
@@ -171,8 +156,8 @@ pub struct Model<'m> {
     pub base: &'m str,
     /// What clients hold for the present.
     pub now: i64,
-    /// Time and topic of each message, in order of arrival.
-    pub messages: &'m [(i64, String)],
+    /// What was sent, in order of arrival.
+    pub messages: &'m [Sent],
     /// The original's idents, its layout, and its rows of the event log.
     pub idents: &'m [String],
     pub layout: &'m Value,
@@ -181,25 +166,8 @@ pub struct Model<'m> {
 
 /// What scripts of other origins may read of any answer here.
 const EXPOSED: &str = "ETag, Link, Retry-After, Statscache-As-Of, Statscache-Partial, Statscache-Total, Statscache-Truncated, Statscache-Watermark, X-Link-Count, X-Link-Number";
-const LOG: &str = "release-engineering-event-logs";
+pub const LOG: &str = "release-engineering-event-logs";
 const BY_TOPIC: [&str; 3] = ["volume-by-topic-1s", "volume-by-topic-5s", "volume-by-topic-1m"];
-
-/// Plugins of which are not there yet.
-fn is_to_come(ident: &str) -> bool {
-    ["number-of-", "volume-by-user", "volume-by-package"].iter().any(|start| ident.starts_with(start))
-}
-
-fn seconds(ident: &str) -> i64 {
-    match ident.rsplit('-').next() {
-        Some("1s") => 1,
-        Some("5s") => 5,
-        Some("15s") => 15,
-        Some("1m") => 60,
-        Some("1h") => 3600,
-        Some("1d") => 86_400,
-        step => panic!("{ident}: {step:?}"),
-    }
-}
 
 /// As Python has it.
 fn floor_div(a: i64, b: i64) -> i64 {
@@ -207,63 +175,13 @@ fn floor_div(a: i64, b: i64) -> i64 {
 }
 
 impl Model<'_> {
-    fn is(&self, difference: &str) -> bool {
+    pub fn is(&self, difference: &str) -> bool {
         self.on.contains(difference)
     }
 
     fn idents(&self) -> Vec<String> {
-        let there = self.idents.iter().filter(|ident| !(self.is("not-yet") && is_to_come(ident)));
         let more = BY_TOPIC.iter().filter(|_| self.is("by-topic")).map(|ident| (*ident).to_owned());
-        there.cloned().chain(more).collect()
-    }
-
-    /// All rows of an ident, ever; in order of their making.
-    fn rows(&self, ident: &str) -> Vec<Row> {
-        if ident == LOG {
-            return self.log_rows();
-        }
-        if ident.starts_with("number-of") {
-            return Vec::new();
-        }
-        let mut counts: Vec<((i64, &str), i64)> = Vec::new();
-        for (time, topic) in self.messages {
-            let is_by_category = ident.starts_with("volume-by-category");
-            let category = if is_by_category { topic.split('.').nth(3).expect("a category") } else { "" };
-            let width = seconds(ident);
-            let time = match is_by_category || self.is("buckets") {
-                true => time.div_euclid(width) * width + width,
-                false => *time,
-            };
-            match counts.iter_mut().find(|(key, _)| *key == (time, category)) {
-                Some((_, count)) => *count += 1,
-                None => counts.push(((time, category), 1)),
-            }
-        }
-        let row = |((time, category), count): ((i64, &str), i64)| {
-            let mut columns = vec![("volume", json!(count))];
-            if !category.is_empty() {
-                columns.insert(0, ("category", json!(category)));
-            }
-            Row { time, columns }
-        };
-        counts.into_iter().map(row).collect()
-    }
-
-    fn log_rows(&self) -> Vec<Row> {
-        let row = |row: &Value| {
-            let line: Value = serde_json::from_str(row["message"].as_str().expect("a text")).expect("JSON");
-            let constraint = match row["category_constraint"].is_null() && self.is("updates") {
-                true => line["name"].clone(),
-                false => row["category_constraint"].clone(),
-            };
-            let columns = vec![
-                ("category", row["category"].clone()),
-                ("category_constraint", constraint),
-                ("message", row["message"].clone()),
-            ];
-            Row { time: row["timestamp"].as_f64().expect("a time") as i64, columns }
-        };
-        self.log.as_array().expect("rows").iter().map(row).collect()
+        self.idents.iter().cloned().chain(more).collect()
     }
 
     pub fn answer(&self, request: &Request<'_>) -> Seen {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use statscache_server::bus::{Endpoint, Publisher};
 use tokio::runtime::Runtime;
 
@@ -63,17 +64,22 @@ impl TestPublisher {
         self.publisher().subscribers()
     }
 
-    /// Returns when the daemon hears this publisher. ZeroMQ does not tell when a subscription has arrived, so this
-    /// says something without a topic, which the daemon rejects and counts, until it does.
+    /// Returns when the daemon hears this publisher.
     pub fn reaches(&mut self, daemon: &TestDaemon) {
+        self.is_heard(|| daemon.json("/bus"));
+    }
+
+    /// Returns when whoever answers `/bus` like this hears this publisher. ZeroMQ does not tell when a subscription has
+    /// arrived, so this says something without a topic, which a daemon rejects and counts, until it does.
+    pub fn is_heard(&mut self, bus: impl Fn() -> Value) {
         let address = self.address.clone();
-        daemon.wait_until("hears the publisher", |daemon| {
+        let heard = look(SOON, || {
             self.send_frames(&[b"", b"knock"]);
-            let bus = daemon.json("/bus");
-            let endpoints = bus["endpoints"].as_array().cloned().unwrap_or_default();
-            let heard = |endpoint: &serde_json::Value| endpoint["rejected"].as_u64().unwrap_or(0) > 0;
-            endpoints.iter().find(|endpoint| endpoint["endpoint"] == address.as_str()).is_some_and(heard)
+            let endpoints = bus()["endpoints"].as_array().cloned().unwrap_or_default();
+            let mut this = endpoints.iter().filter(|endpoint| endpoint["endpoint"] == address.as_str());
+            this.any(|endpoint| endpoint["rejected"].as_u64().unwrap_or(0) > 0).then_some(())
         });
+        assert!(heard.is_some(), "nobody hears the publisher: {:#}", bus());
     }
 }
 
