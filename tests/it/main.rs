@@ -4,6 +4,8 @@
 mod answers;
 /// What was missed is fetched, counts once, and is said to be missing until it is there.
 mod backfill;
+/// The bridge: files and webhooks become messages, once each, with nobody listening at first.
+mod bridge;
 /// The command line: every subcommand, what it prints, and how it refuses.
 mod cli;
 /// How much of the bus was seen: complete, partial, missing, and what stands for empty buckets.

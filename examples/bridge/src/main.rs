@@ -1,3 +1,5 @@
-//! Turns a folder of JSON files, or webhook POSTs, into messages on a ZeroMQ bus.
+//! `statscache-bridge`: JSON files and webhooks become messages on a ZeroMQ bus.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    statscache_bridge::main()
+}
