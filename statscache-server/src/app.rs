@@ -176,6 +176,11 @@ impl App {
         self.address
     }
 
+    /// What is fetched from a history service.
+    pub(crate) fn backfill(&self) -> Arc<Backfill> {
+        self.backfill.0.clone()
+    }
+
     /// What is known of all instances.
     pub fn cards(&self) -> Arc<Cards> {
         self.state.cards()

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -299,34 +299,76 @@ impl Drop for Demo {
 }
 
 #[test]
-fn demo_shows_live_numbers_and_leaves_nothing_behind() {
+fn publish_sends_each_line_of_its_input_as_it_comes() {
+    let mut process = Command::new(BINARY)
+        .args(["publish", "-", "--endpoint", "tcp://127.0.0.1:0"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut said = BufReader::new(process.stderr.take().expect("piped"));
+    let mut first = String::new();
+    said.read_line(&mut first).expect("UTF-8");
+    let address = first.trim().strip_prefix("publishing standard input on ").expect("it says where").to_owned();
+    let daemon = DaemonSetup::new().endpoint(&address).start();
+    let mut input = process.stdin.take().expect("piped");
+    for count in 1..=3 {
+        let line = format!("{{\"topic\": \"a.b.c.d\", \"msg\": {{\"n\": {count}}}}}\n");
+        input.write_all(line.as_bytes()).expect("it reads");
+        daemon.wait_sequence(count);
+    }
+    input.write_all(b"{\"topic\": \"a.b.c.d\", \"msg\": {\"n\": 4}}\n\n{oops\n").expect("it reads");
+    daemon.wait_sequence(4);
+    let status = look(SOON, || process.try_wait().expect("it is ours"));
+    let rest = std::io::read_to_string(said).expect("UTF-8");
+    assert_eq!(status.and_then(|status| status.code()), Some(1), "{rest}");
+    assert_has(&rest, &["standard input:6: not JSON", "4 messages sent"]);
+    run(&["publish", "-", "--loop", "--endpoint", "tcp://127.0.0.1:0"]).fails_with(&["--loop"]);
+}
+
+#[test]
+fn demo_shows_every_case_and_leaves_nothing_behind() {
     // Its usual port may be taken, by this test as well as by anybody else: then it takes another.
     let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
     let listen = taken.local_addr().expect("bound").to_string();
-    let mut demo = Demo::start(&["--listen", &listen, "--rate", "200"]);
-    let started = Instant::now();
+    let mut demo = Demo::start(&["--listen", &listen, "--rate", "50", "--days", "40"]);
     let address = demo.address();
-    assert_has(
-        &demo.told(),
-        &[&listen, "is taken", "plugin volume", "loaded from bundled volume", "/plugins/releng/log"],
-    );
-    assert_ne!(address.to_string(), listen);
-
-    // Every line to copy works, and within a minute shows something.
     let told = demo.told();
+    assert_has(&told, &[&listen, "is taken", "loaded from bundled volume", "/plugins/releng/log", "/dashboards/"]);
+    assert!(!told.contains("failed"), "{told}");
+    assert_ne!(address.to_string(), listen);
+    let is_in = look(2 * SOON, || demo.told().contains("history is in: ").then_some(()));
+    assert!(is_in.is_some(), "no history: {}", demo.told());
+
+    // Every line to copy works, and shows something.
     let urls: Vec<&str> = told.split("curl 'http://").skip(1).filter_map(|rest| rest.split('\'').next()).collect();
-    assert_eq!(urls.len(), 5, "{told}");
+    assert_eq!(urls.len(), 10, "{told}");
     for url in urls {
         let (_, path) = url.split_once('/').expect("a path");
         let path = format!("/{path}");
-        let live = look(Duration::from_secs(20).saturating_sub(started.elapsed()), || {
+        let shown = look(SOON, || {
             let answer = fetch(address, Method::GET, &path, &[]).expect("an answer");
             assert_eq!(answer.status, 200, "{path}: {}", answer.body);
             let json = answer.json();
             json["rows"].as_array().is_none_or(|rows| !rows.is_empty()).then_some(())
         });
-        assert!(live.is_some(), "{path} shows nothing after 20 s");
+        assert!(shown.is_some(), "{path} shows nothing");
     }
+    // The past is whole, day by day, and the present goes on.
+    let rows = |path: &str| {
+        let answer = fetch(address, Method::GET, path, &[]).expect("an answer").json();
+        answer["rows"].as_array().cloned().unwrap_or_else(|| panic!("{path}: {answer}"))
+    };
+    let days = rows("/plugins/volume/messages?start=now-38d&end=now-1d&step=1d");
+    assert!(days.len() >= 37, "{} days", days.len());
+    for day in &days {
+        assert!(day["value"].as_u64() > Some(100) && day["coverage"] == "complete", "{day}");
+    }
+    let live = look(SOON, || {
+        let last = rows("/plugins/volume/messages?start=now-2s&step=1s");
+        last.iter().any(|row| row["value"].as_u64() > Some(5)).then_some(())
+    });
+    assert!(live.is_some(), "nothing happens");
     let publisher = demo.children();
     assert_eq!(publisher.len(), 1, "one publisher");
     let temporary = std::env::temp_dir().join(format!("statscache-demo-{}", demo.child.id()));
@@ -344,7 +386,7 @@ fn demo_keeps_its_data_where_told() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("data");
     for round in 0..2 {
-        let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--rate", "100", "--data", text(&data)]);
+        let mut demo = Demo::start(&["--listen", "127.0.0.1:0", "--rate", "100", "--days", "1", "--data", text(&data)]);
         let address = demo.address();
         let count = look(SOON, || {
             let answer = fetch(address, Method::GET, "/metrics", &[]).ok()?.body;

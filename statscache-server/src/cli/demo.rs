@@ -1,44 +1,49 @@
-//! `statscache demo`: the daemon on sample messages that another process publishes over a real
-//! ZeroMQ socket.
+//! `statscache demo`: the daemon on an invented bus. A history service has what happened before; what happens now,
+//! another process publishes over a real ZeroMQ socket.
+
+mod history;
+mod live;
+mod story;
 
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStderr, Command},
-};
+use serde_json::json;
 
 use crate::{
     app::App,
     bus::{Endpoint, EndpointMode},
-    clock::SystemClock,
-    config::{Config, LogConfig, LogLevel},
+    clock::{Clock, SystemClock},
+    config::{Config, InstanceConfig, LogConfig, LogLevel},
+    history::HistoryUrl,
     host::{BundledPlugin, CardStatus},
 };
 
-/// Messages that the project wrote for this.
-const MESSAGES: &str = include_str!("../../../examples/messages/demo.jsonl");
+const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to serve HTTP; if it is taken, a free port is used
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8888")]
     listen: SocketAddr,
-    /// Messages per second
-    #[arg(long, value_name = "N", default_value_t = 25.0)]
+    /// Messages per second from now on
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
     rate: f64,
+    /// Days of history
+    #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
     /// Keep the data in this folder; else in a temporary one, removed at the end
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> {
+    anyhow::ensure!(args.rate.is_finite() && args.rate > 0.0, "--rate must be more than 0");
     super::run::start_log(&LogConfig { level: LogLevel::Error });
     let temporary = std::env::temp_dir().join(format!("statscache-demo-{}", std::process::id()));
     let dir = args.data.clone().unwrap_or_else(|| temporary.clone());
@@ -53,83 +58,93 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
 async fn demo(args: &Args, dir: &Path, bundled: &[BundledPlugin]) -> anyhow::Result<()> {
     let stop = super::shutdown_signal();
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let messages = dir.join("messages.jsonl");
-    std::fs::write(&messages, MESSAGES).with_context(|| format!("cannot write {}", messages.display()))?;
+    let clock = Arc::new(SystemClock);
+    let now = clock.now().micros() / 1_000_000;
 
-    // First, so that the daemon finds it at once.
-    let mut publisher = start_publisher(&messages, args.rate)?;
-    let mut words = BufReader::new(publisher.stderr.take().context("the publisher cannot be heard")?);
-    let bus = address_of(&mut words).await?;
-    let mut config = Config::default();
-    config.bus.endpoints = vec![Endpoint::parse(&bus, EndpointMode::Connect)?];
-    config.data.dir = dir.to_owned();
-    config.http.listen = args.listen;
-    if tokio::net::TcpListener::bind(args.listen).await.is_err() {
-        println!("{} is taken; another port is used", args.listen);
-        config.http.listen.set_port(0);
-    }
-    let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;
-    tell(&app, &bus, args.rate);
+    let history = history::serve(dir, now - i64::from(args.days) * 86_400, now, clock.clone()).await?;
+    // Before the daemon, so that it is found at once.
+    let mut publisher = live::Publisher::start().await?;
+    let config = config(args, dir, bundled, &publisher.address, &history)?;
+    let app = App::build(&config, bundled, clock.clone()).await?;
+    tell(&app, &publisher.address, args);
+    let telling = tokio::spawn(history::tell_progress(app.backfill()));
     let result = app
         .run(async {
             tokio::select! {
                 stopped = stop => drop(stopped),
-                ended = publisher.wait() => eprintln!("the publisher ended early: {ended:?}"),
+                ended = publisher.publish(args.rate, &*clock) => eprintln!("the publisher ended early: {ended:?}"),
             }
         })
         .await;
+    telling.abort();
     // Gone already if it ended early or got the same signal from the terminal.
-    let _ = publisher.kill().await;
+    publisher.end().await;
     result
 }
 
-/// The address that the publisher says it has bound: the last word of its first line.
-async fn address_of(words: &mut BufReader<ChildStderr>) -> anyhow::Result<String> {
-    let mut line = String::new();
-    words.read_line(&mut line).await.context("the publisher cannot be heard")?;
-    match line.trim().rsplit_once(" on ") {
-        Some((_, address)) if line.starts_with("publishing ") => Ok(address.to_owned()),
-        _ => anyhow::bail!("the publisher does not start: {}", line.trim()),
+fn config(
+    args: &Args,
+    dir: &Path,
+    bundled: &[BundledPlugin],
+    bus: &str,
+    history: &HistoryUrl,
+) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    config.bus.endpoints = vec![Endpoint::parse(bus, EndpointMode::Connect)?];
+    config.data.dir = dir.to_owned();
+    config.history.url = Some(history.clone());
+    config.history.reach = DAY * args.days;
+    // The history is whole as soon as it is served, and on this machine.
+    config.history.settle = Duration::from_secs(1);
+    config.history.rate = 1000;
+    config.instances = bundled.iter().map(|plugin| instance(plugin.name)).collect();
+    config.http.listen = args.listen;
+    if std::net::TcpListener::bind(args.listen).is_err() {
+        println!("{} is taken; another port is used", args.listen);
+        config.http.listen.set_port(0);
     }
+    Ok(config)
 }
 
-fn start_publisher(messages: &Path, rate: f64) -> anyhow::Result<Child> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    Command::new(program)
-        .arg("publish")
-        .arg(messages)
-        .args(["--endpoint", "tcp://127.0.0.1:0", "--rate", &rate.to_string(), "--loop", "--restamp"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start the publisher")
+/// A shipped plugin with its defaults; `uptime` is told which sites are one service.
+fn instance(name: &str) -> InstanceConfig {
+    let config = match name {
+        "uptime" => json!({"chains": {"shop": story::SHOP}}),
+        _ => json!({}),
+    };
+    InstanceConfig { plugin: name.to_owned(), id: name.to_owned(), enabled: true, config, line: 0 }
 }
 
-fn tell(app: &App, bus: &str, rate: f64) {
+/// What to ask, and what it shows.
+const ASKS: [(&str, &str); 10] = [
+    ("plugins", "what there is"),
+    ("plugins/volume/by_category?start=now-30d&step=1d", "messages by category, a month"),
+    ("plugins/volume/messages?start=now-1m&step=5s", "all messages, 5 seconds each"),
+    ("plugins/releng/log", "release engineering events"),
+    ("plugins/contributions/actions?by=user&start=now-365d&step=1d", "who did how much, day by day"),
+    ("plugins/usage/uses?start=now-30d&step=all&order=-value", "the most used links"),
+    ("plugins/membership/members?start=now-30d&step=all", "members of clubs, each once"),
+    ("plugins/storage/projects?rollup=sum&order=-value", "what namespaces take up"),
+    ("plugins/uptime/up?start=now-30d&step=all", "how available sites are"),
+    ("bus", "the connection itself"),
+];
+
+fn tell(app: &App, bus: &str, args: &Args) {
     let http = format!("http://{}", app.address());
-    println!("statscache demo: a publisher sends {rate} sample messages a second on {bus}");
+    println!("statscache demo: a publisher sends {} messages a second on {bus}", args.rate);
     for card in app.cards().all() {
         let origin = card.library.as_deref().unwrap_or("");
         match &card.status {
-            CardStatus::Started => println!("  plugin {:<8} loaded from {origin}", card.id),
-            CardStatus::Disabled => println!("  plugin {:<8} disabled", card.id),
-            CardStatus::Failed(why) => println!("  plugin {:<8} failed: {why}", card.id),
+            CardStatus::Started => println!("  plugin {:<13} loaded from {origin}", card.id),
+            CardStatus::Disabled => println!("  plugin {:<13} disabled", card.id),
+            CardStatus::Failed(why) => println!("  plugin {:<13} failed: {why}", card.id),
         }
     }
     println!();
-    println!("Open {http}/ in a browser, or in another terminal:");
-    let asks = [
-        ("plugins", "what there is"),
-        ("plugins/volume/by_category?start=now-5m&step=1m", "messages by category"),
-        ("plugins/volume/messages?start=now-1m&step=5s", "all messages, 5 seconds each"),
-        ("plugins/releng/log", "release engineering events"),
-        ("bus", "the connection itself"),
-    ];
-    for (path, what) in asks {
+    println!("Open {http}/ in a browser, {http}/dashboards/ for pages made of it, or in another terminal:");
+    for (path, what) in ASKS {
         let url = format!("'{http}/{path}'");
-        println!("  curl {url:<76} {what}");
+        println!("  curl {url:<90} {what}");
     }
-    println!("Ctrl-C ends it.");
+    println!("Ctrl-C ends it. The past {} days are being read in; charts fill from the left.", args.days);
 }
