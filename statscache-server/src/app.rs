@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     config::{BusClient, BusWhenFull, Config, ConfigError},
     disk::Disk,
-    health::Health,
+    health::{self, Health},
     history::{
         asked::Asked,
         backfill::{self, Backfill},
@@ -31,6 +31,7 @@ use crate::{
     http,
     ingest::{self, Command, Ingest, PresentView, Shared},
     reload::Reloader,
+    service::{self, Reporter},
     telemetry::Telemetry,
 };
 
@@ -49,6 +50,7 @@ pub struct App {
     engine: Engine,
     committer: Committer,
     sources: Vec<Box<dyn Source>>,
+    bus: SourceStats,
     positions: Arc<ReplayPositions>,
     sender: bus::BatchSender,
     receiver: bus::BatchReceiver,
@@ -71,7 +73,16 @@ impl App {
     /// Opens everything: first what can be refused at once (the port), then the data, then plugins,
     /// then the bus. Nothing is received before [`App::run`].
     pub async fn build(config: &Config, bundled: &[BundledPlugin], clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let listener = listen(config.http.listen).await?;
+        Self::build_on(listen(config.http.listen).await?, config, bundled, clock)
+    }
+
+    /// The same, to serve on a socket that is there already.
+    pub fn build_on(
+        listener: TcpListener,
+        config: &Config,
+        bundled: &[BundledPlugin],
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
         let address = listener.local_addr()?;
         let journal = open_journal(config)?;
         let store = open_store(&config.data.dir.join("store"))?;
@@ -138,7 +149,7 @@ impl App {
             answers_bytes_max: config.limits.answers_bytes_max,
             commit_interval: config.data.commit_interval,
         };
-        let state = http::AppState::new(&shared, bus, cards, admin, history, &settings);
+        let state = http::AppState::new(&shared, bus.clone(), cards, admin, history, &settings);
         Ok(Self {
             listener,
             address,
@@ -147,6 +158,7 @@ impl App {
             engine,
             committer,
             sources,
+            bus,
             positions,
             sender,
             receiver,
@@ -189,6 +201,12 @@ impl App {
     /// Serves and listens until `shutdown` is done, then stops in order: the bus (nothing new), the
     /// engine (queue empty, last commit durable), HTTP (readers last).
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let reporter = Reporter {
+            view: self.shared.view.clone(),
+            health: self.shared.health.clone(),
+            bus: self.bus,
+            standstill: health::standstill_after(self.commit_interval),
+        };
         let (ingest, mut ended) = Ingest::start(
             (self.engine, self.committer),
             self.is_held,
@@ -208,12 +226,16 @@ impl App {
         let keeping = tokio::spawn(self.positions.clone().keep());
         let (stop_http, http_stopping) = watch::channel(false);
         let mut server = tokio::spawn(http::serve(self.listener, self.state, self.connections_max, http_stopping));
+        service::ready(&reporter.status());
+        let reporting = tokio::spawn(reporter.run());
 
         let broken = tokio::select! {
             () = shutdown => false,
             _ = ended.recv() => true,
         };
         tracing::info!("stopping: bus, engine, HTTP");
+        reporting.abort();
+        service::stopping();
         let drained = async {
             stop_bus.send_replace(true);
             while sources.join_next().await.is_some() {}

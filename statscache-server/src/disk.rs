@@ -30,10 +30,15 @@ impl Disk {
         Self { dir: dir.to_owned() }
     }
 
+    /// Bytes that may still be written, if the file system says.
+    pub fn free(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     /// Whether there is that much room. A file system that does not say has it.
     pub fn has(&self, needed: u64) -> Result<(), NoRoom> {
-        let Ok(stat) = rustix::fs::statvfs(&self.dir) else { return Ok(()) };
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let Some(free) = self.free() else { return Ok(()) };
         if free >= needed { Ok(()) } else { Err(NoRoom { dir: self.dir.clone(), free, needed }) }
     }
 }

@@ -1,11 +1,21 @@
-//! What keeps the daemon from doing its work, for `/readyz` and the log.
+//! What keeps the daemon from doing its work, for `/readyz`, the service manager and the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use statscache_core::segment::SegmentKey;
+
+/// How long nothing may be published before that is a standstill, at the usual commit interval.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// Without a new view for longer than that, something stands still: a plugin that does not return, a disk that does not
+/// answer.
+pub fn standstill_after(commit_interval: Duration) -> Duration {
+    STANDSTILL.max(5 * commit_interval)
+}
 
 /// Parts that can be in trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +29,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Journal, Self::CatchUp, Self::Store];
+
     /// Name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,10 +42,18 @@ impl Part {
     }
 }
 
+/// What is wrong with a part.
+#[derive(Debug)]
+struct Trouble {
+    what: String,
+    /// When it was found so last.
+    tried: Instant,
+}
+
 /// Present trouble. Shared by all threads.
 #[derive(Debug, Default)]
 pub struct Health {
-    trouble: Mutex<BTreeMap<Part, String>>,
+    trouble: Mutex<BTreeMap<Part, Trouble>>,
     /// Segments of the state that somebody could not read.
     doubts: Mutex<BTreeSet<SegmentKey>>,
 }
@@ -41,10 +62,15 @@ impl Health {
     /// A part is in trouble, or in another than before. Logged when it is news.
     pub fn trouble(&self, part: Part, what: String) {
         let mut trouble = self.lock();
-        if trouble.get(&part) != Some(&what) {
+        if trouble.get(&part).is_none_or(|known| known.what != what) {
             tracing::error!(part = part.as_str(), "{what}; it is tried again every second");
-            trouble.insert(part, what);
         }
+        trouble.insert(part, Trouble { what, tried: Instant::now() });
+    }
+
+    /// When a part in trouble was last tried.
+    pub fn tried(&self, part: Part) -> Option<Instant> {
+        self.lock().get(&part).map(|trouble| trouble.tried)
     }
 
     /// A part does its work again.
@@ -66,11 +92,11 @@ impl Health {
 
     /// All present trouble.
     pub fn all(&self) -> Vec<(Part, String)> {
-        self.lock().iter().map(|(part, what)| (*part, what.clone())).collect()
+        self.lock().iter().map(|(part, trouble)| (*part, trouble.what.clone())).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, String>> {
-        // A map of texts is whole at any moment.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, Trouble>> {
+        // The map is whole at any moment.
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -47,7 +47,8 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     bus::SourceStats,
     clock::Clock,
-    health::Health,
+    disk::Disk,
+    health::{self, Health},
     history::{self, backfill::Backfill, serve::HistoryService},
     host::{CardStatus, Cards, InstanceCard},
     ingest::{PresentView, Shared},
@@ -61,10 +62,6 @@ use metric::Caching;
 use problem::Problem;
 use queries::Queries;
 use stream::Streams;
-
-/// How long nothing may be published before `/readyz` says that something stands still; five commit
-/// intervals if that is longer.
-const STANDSTILL: Duration = Duration::from_secs(10);
 
 /// What an operator can choose.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +84,7 @@ pub struct AppState {
     history: Option<Arc<HistoryService>>,
     bus: Arc<SourceStats>,
     health: Arc<Health>,
+    disk: Disk,
     telemetry: Arc<Telemetry>,
     clock: Arc<dyn Clock>,
     queries: Arc<Queries>,
@@ -117,6 +115,7 @@ impl AppState {
             history,
             bus: Arc::new(bus),
             health: shared.health.clone(),
+            disk: shared.disk.clone(),
             telemetry: shared.telemetry.clone(),
             clock: shared.clock.clone(),
             queries: Arc::new(Queries::new()),
@@ -125,7 +124,7 @@ impl AppState {
             caching: Caching { interval: settings.commit_interval.as_secs().max(1) },
             streams: Arc::new(Streams::new()),
             rows_max: settings.rows_max,
-            view_age_max: STANDSTILL.max(5 * settings.commit_interval),
+            view_age_max: health::standstill_after(settings.commit_interval),
         }
     }
 

@@ -15,4 +15,5 @@ pub mod http;
 pub mod ingest;
 pub mod memory;
 pub mod reload;
+mod service;
 pub mod telemetry;

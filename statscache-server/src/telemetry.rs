@@ -153,6 +153,21 @@ impl Telemetry {
     }
 }
 
+/// How the daemon is: parts and whether they are in trouble, and what is free on the disk, if that is known.
+pub fn render_state(parts: &[(&str, bool)], disk_free: Option<u64>) -> String {
+    let mut text = Text::default();
+    text.head("statscache_build_info", "gauge", "1, with the version");
+    text.sample("statscache_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.head("statscache_trouble", "gauge", "1 while this part cannot do its work, see /readyz");
+    for (part, is_in_trouble) in parts {
+        text.sample("statscache_trouble", &[("part", part)], u64::from(*is_in_trouble));
+    }
+    if let Some(free) = disk_free {
+        text.one("statscache_disk_free_bytes", "gauge", "bytes free where the data is", free);
+    }
+    text.0
+}
+
 fn bus_figures(text: &mut Text, bus: &SourceStats) {
     let endpoints = bus.snapshot();
     type Column = (&'static str, &'static str, &'static str, fn(&crate::bus::EndpointSnapshot) -> u64);

@@ -2,6 +2,7 @@
 
 use std::{
     io::IsTerminal,
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,8 +13,10 @@ use crate::{
     app::App,
     clock::SystemClock,
     config::{Config, ConfigError, LogConfig, LogLevel},
+    health::describe,
     host::BundledPlugin,
     reload::Reloader,
+    service,
 };
 
 /// Where the configuration is looked for when nobody says.
@@ -33,9 +36,10 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
     let path = find(args.config.as_deref())?;
     let config = load(&path, args.hold)?;
     start_log(&config.log);
+    let handed_over = service::inherited_listener()?;
     tracing::info!(config = %path.display(), version = env!("CARGO_PKG_VERSION"), "statscache starts");
     super::block_on(async {
-        let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;
+        let app = build(&config, bundled, handed_over).await?;
         // Before anybody can know that it serves.
         let stop = super::shutdown_signal();
         let (path, hold) = (path.clone(), args.hold);
@@ -49,6 +53,18 @@ pub(super) fn run(args: &Args, bundled: &[BundledPlugin]) -> anyhow::Result<()> 
         })
         .await
     })
+}
+
+/// On the socket that a service manager has handed over, or one of its own.
+async fn build(config: &Config, bundled: &[BundledPlugin], socket: Option<TcpListener>) -> anyhow::Result<App> {
+    let clock = Arc::new(SystemClock);
+    match socket {
+        None => App::build(config, bundled, clock).await,
+        Some(socket) => {
+            tracing::info!("serving on a socket that was handed over; [http] listen is not looked at");
+            App::build_on(tokio::net::TcpListener::from_std(socket)?, config, bundled, clock)
+        }
+    }
 }
 
 fn load(path: &Path, hold: bool) -> Result<Config, ConfigError> {
@@ -66,8 +82,14 @@ async fn reload_at_hangup(hangup: std::io::Result<Signal>, reloader: Arc<Reloade
     };
     while hangup.recv().await.is_some() {
         let reloader = reloader.clone();
-        // What came of it, or a panic, is in the log.
-        let _ = tokio::task::spawn_blocking(move || drop(reloader.reload())).await;
+        service::reloading();
+        // A panic is in the log.
+        let reloaded = tokio::task::spawn_blocking(move || reloader.reload()).await;
+        service::ready(&match reloaded {
+            Ok(Ok(reloaded)) => format!("reloaded: {reloaded}"),
+            Ok(Err(error)) => format!("not reloaded: {}", describe(&error)),
+            Err(error) => format!("not reloaded: {error}"),
+        });
     }
 }
 

@@ -122,7 +122,10 @@ fn with_headers(mut response: Response, link: &str, number: page::Number, is_nar
     headers.insert(header::LINK, HeaderValue::from_str(link).unwrap_or(HeaderValue::from_static("")));
     headers.insert(HeaderName::from_static("x-link-count"), number.pages.into());
     headers.insert(HeaderName::from_static("x-link-number"), number.page.into());
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, X-Forwarded-Host, X-Forwarded-Proto"));
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("Accept, X-Forwarded-Host, X-Forwarded-Prefix, X-Forwarded-Proto"),
+    );
     if is_narrowed {
         let warning = "299 statscache \"older rows are left out: all were too many for one answer; ask with start\"";
         headers.insert(header::WARNING, HeaderValue::from_static(warning));

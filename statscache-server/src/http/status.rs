@@ -11,7 +11,10 @@ use serde::Serialize;
 use statscache_plugin_sdk::Timestamp;
 
 use super::{AppState, time};
-use crate::bus::EndpointSnapshot;
+use crate::{bus::EndpointSnapshot, health::Part, telemetry};
+
+/// The part that is in trouble when nothing is published.
+const INGEST: &str = "ingest";
 
 #[derive(Serialize, JsonSchema)]
 pub(super) struct HealthDto {
@@ -43,15 +46,18 @@ struct TroubleDto {
 
 /// It does its work: 503 and the reasons if not. A bus without publishers is not its fault.
 pub(super) async fn readyz(State(state): State<AppState>) -> Response {
-    let mut trouble: Vec<TroubleDto> =
-        state.health.all().into_iter().map(|(part, detail)| TroubleDto { part: part.as_str(), detail }).collect();
-    if trouble.is_empty() {
-        trouble.extend(standstill(&state));
-    }
+    let trouble = trouble(&state);
     let ready = trouble.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let (endpoints_connected, endpoints) = (state.bus.connected(), state.bus.endpoints.len());
     (status, Json(ReadyDto { ready, trouble, endpoints_connected, endpoints })).into_response()
+}
+
+fn trouble(state: &AppState) -> Vec<TroubleDto> {
+    let all = state.health.all().into_iter();
+    let trouble: Vec<TroubleDto> = all.map(|(part, detail)| TroubleDto { part: part.as_str(), detail }).collect();
+    // Commits that are refused and tried again explain why nothing is published.
+    if trouble.is_empty() { standstill(state).into_iter().collect() } else { trouble }
 }
 
 /// No thread can report that a plugin does not return; that nothing is published any more, anybody sees.
@@ -60,7 +66,7 @@ fn standstill(state: &AppState) -> Option<TroubleDto> {
     let age = state.clock.now().micros().saturating_sub(as_of.micros());
     let is_old = u128::try_from(age).is_ok_and(|age| age > state.view_age_max.as_micros());
     is_old.then(|| TroubleDto {
-        part: "ingest",
+        part: INGEST,
         detail: format!(
             "nothing has been published since {}: a plugin does not return, or the disk does not answer",
             time::rfc3339(as_of)
@@ -70,7 +76,11 @@ fn standstill(state: &AppState) -> Option<TroubleDto> {
 
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
     let (answers, pushed) = (state.answers.figures(), state.streams.figures());
-    let text = state.telemetry.render(&state.view.load(), &state.bus, answers, pushed);
+    let mut text = state.telemetry.render(&state.view.load(), &state.bus, answers, pushed);
+    let trouble = trouble(&state);
+    let parts = Part::ALL.iter().map(|part| part.as_str()).chain([INGEST]);
+    let parts: Vec<(&str, bool)> = parts.map(|part| (part, trouble.iter().any(|it| it.part == part))).collect();
+    text.push_str(&telemetry::render_state(&parts, state.disk.free()));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

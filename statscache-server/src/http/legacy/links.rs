@@ -5,11 +5,11 @@ use axum::http::{HeaderMap, header};
 use super::page::Number;
 use crate::http::urlquery;
 
-/// What the client called us: scheme and host; empty if it did not.
+/// What the client called us: scheme, host and the path before ours; empty if it did not.
 pub(super) struct Base(String);
 
 impl Base {
-    /// A proxy in front of us tells by `X-Forwarded-Proto` and `X-Forwarded-Host` what it was called. They are
+    /// A proxy in front of us tells by `X-Forwarded-Proto`, `-Host` and `-Prefix` what it was called. They are
     /// taken from whoever sends them: they come back to the same client, and the answer varies by them.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let get = |name: &str| {
@@ -22,7 +22,9 @@ impl Base {
             Some(https) if https.eq_ignore_ascii_case("https") => "https",
             _ => "http",
         };
-        Self(host.map_or_else(String::new, |host| format!("{scheme}://{host}")))
+        let prefix = get("x-forwarded-prefix").map(|prefix| prefix.trim_end_matches('/'));
+        let prefix = prefix.filter(|prefix| is_prefix(prefix)).unwrap_or_default();
+        Self(host.map_or_else(String::new, |host| format!("{scheme}://{host}{prefix}")))
     }
 
     /// Links to the pages that there are, `previous` first; empty if there is but one.
@@ -42,6 +44,14 @@ impl Base {
         let links: Vec<String> = previous.into_iter().chain(next).collect();
         links.join(", ")
     }
+}
+
+/// A path of plain words.
+fn is_prefix(text: &str) -> bool {
+    text.len() <= 255
+        && text.starts_with('/')
+        && !text.starts_with("//")
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/'))
 }
 
 /// A name or an address, perhaps with a port: nothing that could end the link or be another part of it.
