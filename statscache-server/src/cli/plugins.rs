@@ -1,5 +1,7 @@
 //! `statscache plugins`: a table of a running daemon's plugins.
 
+use std::io::{ErrorKind, Write};
+
 use serde::Deserialize;
 
 use super::client;
@@ -51,14 +53,18 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let heads = ["ID", "VERSION", "STATE", "MESSAGES", "FAILED", "LAG", "METRICS", "SUMMARY"].map(str::to_owned);
     let mut rows = vec![heads];
     rows.extend(answer.plugins.iter().map(row));
-    print_table(&rows);
+    let mut text = table(&rows);
     for plugin in &answer.plugins {
         if let Some(error) = &plugin.error {
-            println!("\n{}: {error}", plugin.id);
+            text += &format!("\n{}: {error}\n", plugin.id);
         }
     }
-    println!("\nas of {}", answer.as_of);
-    Ok(())
+    text += &format!("\nas of {}\n", answer.as_of);
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Who reads has seen enough, as `grep -q` has.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 fn row(plugin: &Plugin) -> [String; 8] {
@@ -75,11 +81,12 @@ fn row(plugin: &Plugin) -> [String; 8] {
     ]
 }
 
-fn print_table(rows: &[[String; 8]]) {
+fn table(rows: &[[String; 8]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..7).map(width).collect();
-    for row in rows {
+    let line = |row: &[String; 8]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}  {}", cells.join("  "), row[7]);
-    }
+        format!("{}  {}\n", cells.join("  "), row[7])
+    };
+    rows.iter().map(line).collect()
 }
