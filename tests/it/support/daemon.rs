@@ -147,11 +147,17 @@ impl DaemonSetup {
 
     /// Starts it, and does not wait for anything.
     pub fn spawn(self) -> TestDaemon {
+        let mut command = Command::new(BINARY);
+        command.stdin(Stdio::null());
+        self.spawn_as(command)
+    }
+
+    /// The same, with an environment of one's own, or by a command that becomes the daemon.
+    pub fn spawn_as(self, mut command: Command) -> TestDaemon {
         let config = self.write();
-        let mut child = Command::new(BINARY)
+        let mut child = command
             .args(["run", "--config"])
             .arg(&config)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
