@@ -5,6 +5,7 @@ mod answers;
 mod batch;
 mod common;
 mod connections;
+mod dashboards;
 mod diff;
 mod discovery;
 mod encode;
@@ -158,6 +159,7 @@ pub fn router(state: AppState) -> Router {
     let history = state.history.clone().map_or_else(Router::new, history::serve::router);
     Router::new()
         .merge(page::router())
+        .merge(dashboards::router())
         .route("/plugins", get(plugins::list))
         .route("/plugins/{id}", get(plugins::one))
         .route("/plugins/{id}/schema", get(plugins::schema))
@@ -216,6 +218,7 @@ struct IndexLinks {
     ready: &'static str,
     metrics: &'static str,
     openapi: &'static str,
+    dashboards: &'static str,
 }
 
 async fn index() -> Json<Index> {
@@ -226,6 +229,7 @@ async fn index() -> Json<Index> {
         ready: "/readyz",
         metrics: "/metrics",
         openapi: openapi::PATH,
+        dashboards: dashboards::PATH,
     };
     Json(Index { name: "statscache", version: env!("CARGO_PKG_VERSION"), links })
 }

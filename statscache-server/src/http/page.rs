@@ -21,7 +21,7 @@ const OFFERED: [&str; 2] = ["application/json", "text/html"];
 
 /// The page loads nothing from elsewhere, runs nothing that is written in it, and sends nothing anywhere. It may be shown
 /// in frames: there is nothing on it to be tricked into pressing.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'";
 
 /// Stands in the page for the folder of its parts.

@@ -14,8 +14,11 @@ use crate::{
 use super::*;
 
 /// Routes that are no part of the API.
-const NOT_DESCRIBED: [(&str, &str); 5] = [
+const NOT_DESCRIBED: [(&str, &str); 8] = [
     ("/admin", "only problems: what there is below it has routes of its own"),
+    ("/dashboards", "leads to the dashboards"),
+    ("/dashboards/", "pages for people"),
+    ("/dashboards/{name}", "pages for people, and their parts"),
     ("/ui/{hash}/{*name}", "parts of the page at /"),
     ("/web", "leads old bookmarks to /"),
     ("/web/", "leads old bookmarks to /"),
