@@ -89,7 +89,7 @@ fn table(browser: &Browser) -> Vec<Vec<String>> {
 }
 
 /// The console said nothing, and everything that was asked for came, from here.
-fn assert_clean(browser: &Browser, daemon: &TestDaemon) {
+pub fn assert_clean(browser: &Browser, daemon: &TestDaemon) {
     let bad = browser.eval(&format!(
         "performance.getEntriesByType('resource').filter(({{name, responseStatus}}) => \
          !name.startsWith('http://{}/') || responseStatus >= 400).map(({{name, responseStatus}}) => `${{responseStatus}} ${{name}}`)",
@@ -99,7 +99,7 @@ fn assert_clean(browser: &Browser, daemon: &TestDaemon) {
     assert_eq!(browser.log(), [] as [String; 0], "the console");
 }
 
-fn assert_accessible(browser: &Browser, what: &str) {
+pub fn assert_accessible(browser: &Browser, what: &str) {
     let complaints = browser.run(include_str!("page/audit.js"));
     assert_eq!(complaints, json!([]), "{what}: {complaints:#}");
 }
