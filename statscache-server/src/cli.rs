@@ -1,6 +1,7 @@
 //! What an operator types. One file a subcommand.
 
 mod backfill;
+mod bench;
 mod check_config;
 mod client;
 mod demo;
@@ -16,7 +17,13 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::ConfigError, host::BundledPlugin};
+use crate::{
+    bench::{Part, run_part},
+    config::ConfigError,
+    host::BundledPlugin,
+};
+
+pub(crate) use run::start_log;
 
 /// Keeps statistics about a message bus ready to be read.
 #[derive(Parser)]
@@ -44,6 +51,10 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Fill a span of time from the history service, and show how far it is
     Backfill(backfill::Args),
+    /// Measure how many messages a second this machine keeps up with, and what is in the way of more
+    Bench(bench::Args),
+    #[command(subcommand, hide = true)]
+    BenchPart(Part),
     /// Serve messages of a file or a journal as a history service does
     History(history::Args),
     /// Show which rule finds which users and packages in messages
@@ -68,6 +79,8 @@ pub fn main_with(args: impl IntoIterator<Item = OsString>, bundled: &'static [Bu
         Command::Promote(args) => block_on(reload::promote(&args)),
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Backfill(args) => block_on(backfill::run(&args)),
+        Command::Bench(args) => block_on(bench::run(&args)),
+        Command::BenchPart(part) => block_on(run_part(&part, bundled)),
         Command::History(args) => block_on(history::run(&args)),
         Command::Meta(args) => meta::run(&args),
         Command::Store(args) => store::run(&args),

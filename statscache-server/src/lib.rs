@@ -3,6 +3,7 @@
 //! [`app::App`] puts it together; [`cli`] is what an operator types.
 
 pub mod app;
+pub mod bench;
 pub mod bus;
 pub mod cli;
 pub mod clock;

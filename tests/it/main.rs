@@ -8,6 +8,8 @@ mod answers;
 mod backfill;
 /// Back up and restore: the commands of the operator's guide.
 mod backup;
+/// `statscache bench`: a verdict at the end, however it ends nothing is left, and what is the operator's is not touched.
+mod bench;
 /// The bridge: files and webhooks become messages, once each, with nobody listening at first.
 mod bridge;
 /// The command line: every subcommand, what it prints, and how it refuses.

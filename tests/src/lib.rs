@@ -2,4 +2,3 @@
 
 pub mod measure;
 pub mod powercut;
-mod random;

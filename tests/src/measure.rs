@@ -1,5 +1,6 @@
 //! The cases, and what they share.
 
+mod all_plugins;
 mod call;
 mod catch_up;
 mod ceiling;
@@ -56,6 +57,11 @@ const CASES: [Case; 20] = [
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
         run: ingest::run,
+    },
+    Case {
+        name: "all-plugins",
+        about: "the same with every shipped plugin and a mix like Fedora's; and the rate at which it falls behind",
+        run: all_plugins::run,
     },
     Case {
         name: "idle-memory",

@@ -26,10 +26,10 @@ pub use check::serve;
 pub use disk::Model;
 pub use record::live;
 
-use crate::random::Random;
 use check::{Checker, Outcome};
 use disk::{Base, Disk};
 use record::{Life, NOTES, Recorder};
+use statscache_server::bench::Random;
 use stream::Stream;
 use trace::{Trace, What};
 

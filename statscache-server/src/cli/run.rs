@@ -108,7 +108,7 @@ pub(super) fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// Writes events to standard error.
-pub(super) fn start_log(config: &LogConfig) {
+pub(crate) fn start_log(config: &LogConfig) {
     let level = match config.level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,

@@ -9,7 +9,7 @@ use super::{
     core::{self, BASE, Core, DAY, Update},
     process,
 };
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 const BAR: f64 = 1.3;
 const BAR_MEMORY: f64 = 1.3;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
+pub(super) use statscache_server::bench::quantile;
 
 /// A connection.
 pub(super) struct Client {
@@ -96,10 +97,4 @@ fn ask_every(
         due += every;
     }
     Ok(micros)
-}
-
-/// The value below which this part of them is; they are in order.
-pub(super) fn quantile(sorted: &[f64], part: f64) -> f64 {
-    let at = (sorted.len() as f64 * part) as usize;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or(f64::NAN)
 }

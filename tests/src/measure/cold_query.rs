@@ -20,7 +20,7 @@ use super::{
     process::{self, Daemon, NOBODY, Role},
     stream,
 };
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 /// 2023-01-01.
 const YEAR: i64 = 1_672_531_200;

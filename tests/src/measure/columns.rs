@@ -13,7 +13,7 @@ use super::{
     Figure,
     core::{self, BASE, Core, HOUR, Update},
 };
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 const BAR: f64 = 1.25;
 const MEANS: [f64; 5] = [0.05, 0.5, 5.0, 50.0, 500.0];

@@ -6,7 +6,7 @@ use statscache_core::{
 };
 
 use super::{Figure, process};
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 const BAR_MB: f64 = 36.0;
 const BAR_NANOS: f64 = 300.0;

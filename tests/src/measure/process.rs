@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use rustix::time::{ClockId, clock_gettime};
+pub(super) use statscache_server::bench::{cpu_secs, resident_mib};
 
 /// A child that is killed when it is dropped.
 pub(super) struct Role {
@@ -95,17 +96,6 @@ pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// CPU seconds of a process, in the kernel's ticks of 10 ms.
-pub(super) fn cpu_secs(pid: u32) -> anyhow::Result<f64> {
-    const TICKS_PER_SEC: f64 = 100.0;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // Fields 14 and 15; the second, a name in brackets, may hold blanks.
-    let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
-    let ticks: Vec<&str> = rest.split_whitespace().skip(11).take(2).collect();
-    let ticks: f64 = ticks.iter().map(|ticks| ticks.parse::<f64>().unwrap_or(0.0)).sum();
-    Ok(ticks / TICKS_PER_SEC)
-}
-
 /// CPU seconds of this thread.
 pub(super) fn thread_cpu_secs() -> f64 {
     clock_secs(ClockId::ThreadCPUTime)
@@ -119,14 +109,6 @@ pub(super) fn own_cpu_secs() -> f64 {
 fn clock_secs(clock: ClockId) -> f64 {
     let time = clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
-/// Memory that a process has resident, MiB.
-pub(super) fn resident_mib(pid: u32) -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kib / 1024.0)
 }
 
 /// Bytes that this process has sent to the disk: pages that it made dirty.

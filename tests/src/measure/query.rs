@@ -14,7 +14,7 @@ use super::{
     core::{self, BASE, Core, DAY, HOUR, Labels, Update},
     median, process,
 };
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 /// One question, and the same by hand.
 struct Asked {

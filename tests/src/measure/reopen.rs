@@ -15,7 +15,7 @@ use super::{
     median, process,
     process::Role,
 };
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 const BAR_SECS: f64 = 2.0;
 /// Cells of a series in a year.

@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 use serde_json::json;
+pub(super) use statscache_server::bench::frame;
+use statscache_server::bench::greet;
 
 const DISTINCT: u64 = 50_000;
 /// Digits in `msg_id` that are counted up from pass to pass.
@@ -74,28 +76,6 @@ pub(super) fn subscriber() -> anyhow::Result<TcpStream> {
     Ok(peer)
 }
 
-/// <https://rfc.zeromq.org/spec/23/>: greeting, READY, then the peer's READY and subscription.
-fn greet(peer: &mut TcpStream) -> anyhow::Result<()> {
-    let mut greeting = [0_u8; 64];
-    greeting[0] = 0xff;
-    greeting[9] = 0x7f;
-    greeting[10] = 3;
-    greeting[12..16].copy_from_slice(b"NULL");
-    peer.write_all(&greeting)?;
-    peer.read_exact(&mut greeting)?;
-    let ready = b"\x05READY\x0bSocket-Type\x00\x00\x00\x03PUB";
-    peer.write_all(&[4, ready.len() as u8])?;
-    peer.write_all(ready)?;
-    // READY, then one subscription to everything.
-    for _ in 0..2 {
-        let mut header = [0_u8; 2];
-        peer.read_exact(&mut header)?;
-        let mut body = vec![0_u8; usize::from(header[1])];
-        peer.read_exact(&mut body)?;
-    }
-    Ok(())
-}
-
 struct Stream {
     bytes: Vec<u8>,
     /// End of each message, and where its id's digits are.
@@ -150,19 +130,6 @@ impl Stream {
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
-}
-
-/// Adds a frame as it is on the wire; `more`: of the same message follow more.
-pub(super) fn frame(out: &mut Vec<u8>, bytes: &[u8], more: bool) {
-    let flag = u8::from(more);
-    match u8::try_from(bytes.len()) {
-        Ok(len) => out.extend([flag, len]),
-        Err(_) => {
-            out.push(flag | 2);
-            out.extend((bytes.len() as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(bytes);
 }
 
 fn topic(number: u64) -> String {

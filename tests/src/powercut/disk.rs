@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::trace::{Event, Trace, What};
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 /// What is written whole or not at all.
 const SECTOR: usize = 512;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, ensure};
 
 use super::{stream::Stream, subject::Subject};
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 /// File below the recorded directory that takes a line for each promise; it is no part of the disk.
 pub(super) const NOTES: &str = "promised";

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use statscache_plugin_sdk::{Keep, Kind, MetricDescriptor, Tiers, Timestamp, TopicPattern};
 
-use crate::random::Random;
+use statscache_server::bench::Random;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600 * SECOND;
