@@ -52,7 +52,7 @@ struct Figure {
     bar: f64,
 }
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 21] = [
     Case {
         name: "ingest",
         about: "CPU per message of the daemon, divided by receive + field extraction + drop",
