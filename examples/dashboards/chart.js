@@ -35,13 +35,24 @@ const Chart = (() => {
       one.total += row.value;
     }
     const all = [...found.values()].sort((a, b) => b.total - a.total || (a.name < b.name ? -1 : 1));
-    const shown = all.slice(0, most).map((one, index) => ({ ...one, colour: `s${index}` }));
+    const shown = coloured(all.slice(0, most), most);
     const rest = all.slice(most);
     if (rest.length) {
       const sum = (index) => rest.reduce((total, { values }) => total + values[index], 0);
       shown.push({ name: `${rest.length} others`, values: columns.map((_, index) => sum(index)), total: rest.reduce((total, one) => total + one.total, 0), colour: "rest" });
     }
     return { columns, series: shown };
+  };
+
+  /** What has a colour keeps it while the page is open: others that grow take none away. */
+  const colours = new Map();
+  const coloured = (shown, most) => {
+    for (const name of colours.keys()) if (!shown.some((one) => one.name === name)) colours.delete(name);
+    for (const { name } of shown) {
+      const taken = new Set(colours.values());
+      if (!colours.has(name)) colours.set(name, Array.from({ length: most }, (_, index) => `s${index}`).find((colour) => !taken.has(colour)));
+    }
+    return shown.map((one) => ({ ...one, colour: colours.get(one.name) }));
   };
 
   /** The end of an axis and its marks: round numbers from zero. */
@@ -86,11 +97,11 @@ const Chart = (() => {
     ]);
     const days = moments(start, end, inner / 70).map(({ time, text }) => svg("text", { x: x(time), y: HEIGHT - 6, "text-anchor": x(time) < LEFT + 20 ? "start" : x(time) > width - 30 ? "end" : "middle" }, text));
     const holes = columns.map(({ time, coverage }) => coverage === "missing" && svg("rect", { x: x(time), y: TOP, width: wide, height: tall, fill: "url(#hatch)" }));
-    const bars = columns.map(({ time }, at) => {
+    const bars = columns.map(({ time, coverage }, at) => {
       let below = 0;
       return series.map(({ values, colour }) => {
         const [from, to] = [y(below), y((below += values[at]))];
-        return values[at] > 0 && svg("rect", { class: `fill ${colour}`, x: x(time) + gap / 2, y: to, width: Math.max(0.5, wide - gap), height: from - to });
+        return values[at] > 0 && svg("rect", { class: `fill ${colour} ${coverage}`, x: x(time) + gap / 2, y: to, width: Math.max(0.5, wide - gap), height: from - to });
       });
     });
     const hits = columns.map(({ time }, at) => svg("rect", { class: "hit", x: x(time), y: TOP, width: wide, height: tall, onpointerenter: () => point(at, x(time) + wide / 2, totals[at]), onpointerleave: () => point(null) }));
@@ -130,6 +141,7 @@ const Chart = (() => {
   const legend = ({ series, columns }) =>
     h("ul", { class: "legend" },
       series.map(({ name, total, colour }) => h("li", null, h("span", { class: `swatch ${colour}` }), name, h("span", { class: "value" }, number(total)))),
+      columns.some(({ coverage }) => coverage === "partial") && h("li", null, h("span", { class: "swatch s0 partial" }), "Pale: not complete"),
       columns.some(({ coverage }) => coverage === "missing") && h("li", null, h("span", { class: "swatch hatched" }), "The bus was not seen"),
     );
 

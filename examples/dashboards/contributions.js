@@ -68,6 +68,7 @@
     const total = active.reduce((sum, { count }) => sum + count, 0);
     const most = active.reduce((most, one) => (one.count > (most?.count ?? 0) ? one : most), undefined);
     const rows = [...active].reverse().map(({ time, count }) => [day(time), number(count)]);
+    if (!total) return h("p", { class: "note" }, `${user.value} did nothing in this year, or is not known: names are as the messages have them.`);
     return [
       h("p", null, h("strong", null, plural(total, "action")), ` on ${plural(active.length, "day")}${most ? `; most on ${day(most.time)}: ${number(most.count)}` : ""}.`),
       calendar(days, ends),

@@ -133,6 +133,7 @@ const Dashboard = (() => {
       const only = isOther && " Pages that a daemon served may ask that daemon alone: open the page of the other one, or open it from a file.";
       tell([note("bad", error.message, only, ` This page asks again in ${seconds} seconds.`)]);
       content.toggleAttribute("data-stale", true);
+      if (!content.hasChildNodes()) status.textContent = "";
     };
     const load = async () => {
       clearTimeout(timer);
@@ -180,6 +181,7 @@ const Dashboard = (() => {
   const menu = [{ file: "index.html", name: "Dashboards" }, ...PAGES].map(({ file, name }) =>
     h("li", null, h("a", { href: pageUrl(file), "aria-current": isHere(file) ? "page" : undefined }, name)),
   );
+  for (const link of document.querySelectorAll('footer a[href="index.html"]')) link.href = pageUrl("index.html");
   document.querySelector("header nav").replaceChildren(h("ul", null, menu));
 
   return { ...Show, PAGES, daemon, pageUrl, get, query, run, suggest };

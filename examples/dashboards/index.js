@@ -21,10 +21,12 @@
       const answer = await get("plugins");
       plugins = answer.plugins;
       byId("notes").replaceChildren();
+      byId("content").removeAttribute("data-stale");
       byId("status").textContent = `${plural(plugins.length, "plugin")} on the daemon at ${daemon}, as of ${moment(answer.as_of)}.`;
       byId("content").replaceChildren(h("div", { class: "columns even" }, PAGES.map((page) => card(page, plugins))));
     } catch (error) {
       byId("status").textContent = "";
+      byId("content").toggleAttribute("data-stale", true);
       byId("notes").replaceChildren(note("bad", error.message, " Is it running? Another one is named behind the page's address: ?daemon=http://host:8888"));
     }
     document.documentElement.dataset.turn = Number(document.documentElement.dataset.turn ?? 0) + 1;

@@ -1,7 +1,7 @@
 // What projects take, summed up along their namespaces: a map of areas to drill into, and a table.
 "use strict";
 {
-  const { h, svg, byId, bytes, number, plural, pageUrl, note, run, part, table } = Dashboard;
+  const { h, svg, byId, bytes, day, number, plural, pageUrl, note, run, part, table } = Dashboard;
   /**
    * What storage is made of, in the order of the colours; `storage` is all of it, with things that have no
    * member of their own, such as uploads: those are `other`.
@@ -22,6 +22,7 @@
     return {
       whole: { ...sums, ...below, depth: Math.max(depth, 1) },
       parts: { ...sums, ...below, depth: depth + 1, order: "-value.storage" },
+      moves: { plugin: "storage", metric: "moves" },
       inner: { ...sums, ...below, depth: depth + 2, order: "-value.storage", limit: INNER },
     };
   };
@@ -144,9 +145,17 @@
     return itemsOf({ rows: inner.rows.filter(({ project }) => project.startsWith(`${item.path}/`)) }, item.path);
   };
 
-  const draw = ({ whole, parts, inner }) => {
+  /** Where what is not here any more went, as far as the plugin heard. */
+  const moved = ({ rows = [] }) => {
+    const [move] = rows.filter((row) => path === row.path || path.startsWith(`${row.path}/`)).sort((a, b) => (a.time < b.time ? 1 : -1));
+    if (!move) return `No project is below ${path} now.`;
+    const to = move.value.to && move.value.to + path.slice(move.path.length);
+    return [`${path} ${to ? "was moved to " : "was deleted"}`, to && h("a", { href: pageOf(to) }, to), ` on ${day(Date.parse(move.time))}.`];
+  };
+
+  const draw = ({ whole, parts, inner, moves }) => {
     if (parts.problem || whole.problem) return null;
-    if (!whole.rows.length) return [crumbs(), note("", path ? `No project is below ${path} now.` : "No project has said what it takes yet.")];
+    if (!whole.rows.length) return [crumbs(), note("", path ? moved(moves) : "No project has said what it takes yet.")];
     const all = sizesOf(whole.rows);
     const projects = whole.rows.reduce((sum, { values }) => sum + (values ?? 1), 0);
     const items = itemsOf(parts, path).map((item) => ({ ...item, inner: innerOf(inner, item) }));

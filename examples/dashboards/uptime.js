@@ -2,7 +2,7 @@
 "use strict";
 {
   const { h, svg, ago, moment, clock, number, percent, plural, span, link, run, part, table } = Dashboard;
-  const HALF_HOUR = 1800e3;
+  const HOUR = 3600e3;
   /** Without a check for so long, what was seen last says nothing about now. */
   const SILENT = 15 * 60e3;
   /** Sites on the board, those that are down first. */
@@ -20,10 +20,11 @@
       month: up("now-30d"),
       times: of("response_seconds", { start: "now-24h", step: "all" }),
       // The newest first: if there are too many, the oldest are left out.
-      halves: of("up", { start: "now-24h", step: "30m", order: "-time" }),
+      halves: of("up", { start: "now-24h", step: "1h", order: "-time" }),
       failures: of("failures", { limit: 20 }),
       chainsDay: chain("now-24h"),
       chainsMonth: chain("now-30d"),
+      chainSites: of("chains", { start: "now-30d", step: "all" }),
     };
   };
 
@@ -47,17 +48,17 @@
   };
 
   /** Since when: the last check that was good. */
-  const since = (good, now) => (good ? `since ${moment(Date.parse(good.time))}, the last good check, ${ago(Date.parse(good.time), now)}` : "and no good check is known");
+  const since = (good, now) => (good ? `last good check ${ago(Date.parse(good.time), now)} (${moment(Date.parse(good.time))})` : "no good check is known");
 
   const incidents = (answers, now) => {
     const good = by("site", answers.good);
     const down = answers.state.rows.filter((row) => !row.value.up && !isSilent(row, now));
-    if (!down.length) return null;
-    const lines = down.map((row) => h("li", null, h("strong", null, named(row.site)), ` is down ${since(good.get(row.site), now)}: ${why(row.value)}.`));
+    if (!down.length) return part("Running incidents", h("p", { class: "muted" }, "None: every site that was checked is up."));
+    const lines = down.map((row) => h("li", null, h("strong", null, named(row.site)), ` is down: ${why(row.value)}; ${since(good.get(row.site), now)}.`));
     return part("Running incidents", h("ul", { class: "log" }, lines));
   };
 
-  /** Half hours of the last day: the part of the checks that was good, from below; above it the others; a dash for no check. */
+  /** Hours of the last day: the part of the checks that was good, from below; above it the others; a dash for no check. */
   const timeline = (site, halves, steps) => {
     const rows = new Map(halves.rows.filter((row) => row.site === site).map((row) => [Date.parse(row.time), row.value]));
     let [bad, none] = [0, 0];
@@ -67,10 +68,10 @@
       if (!value) return ++none && svg("rect", { class: "unknown", ...place, y: 18, height: 2 });
       if (value.mean < 1) bad += 1;
       const height = 20 * value.mean;
-      const title = svg("title", null, `${clock(time)}–${clock(time + HALF_HOUR)} UTC: ${number(Math.round(value.sum))} of ${plural(value.n, "check")} good`);
+      const title = svg("title", null, `${clock(time)}–${clock(time + HOUR)} UTC: ${number(Math.round(value.sum))} of ${plural(value.n, "check")} good`);
       return svg("g", null, title, svg("rect", { class: "up", ...place, y: 20 - height, height }), svg("rect", { class: "down", ...place, y: 0, height: 20 - height }));
     });
-    const words = `Last 24 hours: bad checks in ${plural(bad, "half hour")}, no check in ${number(none)}`;
+    const words = `Last 24 hours: bad checks in ${plural(bad, "hour")}, no check in ${number(none)}`;
     return svg("svg", { class: "day24", viewBox: `0 0 ${Math.max(1, steps.length)} 20`, preserveAspectRatio: "none", role: "img", "aria-label": words }, svg("title", null, words), bars);
   };
 
@@ -86,16 +87,17 @@
       return [named(site), state(row, now), mean(day.get(site)), mean(week.get(site)), mean(month.get(site)), seconds(time?.p50), seconds(time?.p95), steps.length ? timeline(site, answers.halves, steps) : "–", ago(Date.parse(row.time), now)];
     });
     const cut = all.length > SHOWN ? `; ${SHOWN} of ${number(all.length)} sites, those that are down first` : "";
-    return part("Sites", table(`Share of good checks, and half of all (p50) and 95 of 100 (p95) answers of the last 24 hours within${cut}`, heads, rows, "cards"));
+    return part("Sites", table(`24 h, 7 d, 30 d: share of checks that were good. p50, p95: within which half, and 95 of 100, of the last 24 hours' answers came${cut}`, heads, rows, "cards"));
   };
 
-  const chains = ({ chainsDay, chainsMonth }) => {
+  const chains = ({ chainsDay, chainsMonth, chainSites }) => {
     if (!chainsMonth.rows?.length) return null;
     const day = by("chain", chainsDay);
-    const product = (row) => (row?.value ? percent(row.value.product) : "–");
-    const parts = ({ value: { parts, missing } }) => `${plural(parts, "site")}${missing ? `, ${number(missing)} of them not checked` : ""}`;
+    const product = (row) => (row?.value && !row.value.missing ? percent(row.value.product) : "–");
+    const shares = (chain) => (chainSites.rows ?? []).filter((row) => row.chain === chain).map((row, at) => [at > 0 && " × ", named(row.site), ` ${percent(row.value.mean)}`]);
+    const parts = ({ chain, value: { parts, missing } }) => h("span", null, shares(chain), missing > 0 && `; ${number(missing)} of ${plural(parts + missing, "site")} not checked`);
     const rows = chainsMonth.rows.map((row) => [row.chain, product(day.get(row.chain)), product(row), parts(row)]);
-    return part("Chains", table("A chain works while all of its sites do: the product of their shares of good checks", ["Chain", ["24 h", "number"], ["30 d", "number"], "Made of"], rows, "cards"));
+    return part("Chains", table("A chain works while all of its sites do: the product of their shares of good checks", ["Chain", ["24 h", "number"], ["30 d", "number"], "Made of, 30 d"], rows, "cards"));
   };
 
   const failures = ({ failures }, now) => {
@@ -109,8 +111,9 @@
   const draw = (answers, now) => {
     if (answers.state.problem) return null;
     if (!answers.state.rows.length) return h("p", { class: "note" }, "No site has been checked yet.");
+    const silent = answers.state.rows.filter((row) => isSilent(row, now)).length;
     const up = answers.state.rows.filter((row) => row.value.up && !isSilent(row, now)).length;
-    const figures = h("p", null, h("strong", null, `${number(up)} of ${plural(answers.state.rows.length, "site")} up`));
+    const figures = h("p", null, h("strong", null, `${number(up)} of ${plural(answers.state.rows.length, "site")} up`), silent > 0 && `, ${number(silent)} not checked lately`);
     return [figures, incidents(answers, now), board(answers, now), chains(answers), failures(answers, now)];
   };
 

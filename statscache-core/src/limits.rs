@@ -66,6 +66,8 @@ pub const QUERY_CELLS_MAX: u64 = 10_000_000;
 pub const QUERY_ROWS_MAX: usize = 1_000_000;
 /// Memory of the sketches that one query merges, bytes.
 pub const QUERY_STATE_BYTES_MAX: usize = 256 << 20;
+/// Longest path that a move can lead to, bytes: that of a label unless configured otherwise.
+pub const MOVED_PATH_BYTES_MAX: usize = 1024;
 /// Names of members that one query adds up: each is looked for in each value.
 pub const MEMBERS_MAX: usize = 100;
 /// Patterns in the filters of one query: each is compared with every label of its dimension.

@@ -80,7 +80,7 @@ function stacked(shown) {
 function lineOf(series, values, data, isBars) {
   const stroke = colourOf(series);
   if (isBars) {
-    return { label: series.name, stroke, fill: stroke, width: 0, paths: uPlot.paths.bars({ align: 1, size: [0.86, 60], gap: 0 }), points: { show: false } };
+    return { label: series.name, stroke, fill: stroke, width: 0, paths: uPlot.paths.bars({ align: 1, size: [0.86, Infinity], gap: 0 }), points: { show: false } };
   }
   const dash = DASHES[Math.floor(series.slot / 2) % DASHES.length];
   return { label: series.name, stroke, width: 2, dash, paths: steps, points: { show: false } };

@@ -66,22 +66,22 @@ fn label_sets_beyond_the_limit_are_added_up() {
 #[test]
 fn a_plugin_with_a_metric_too_many_does_not_start() {
     let mut publisher = TestPublisher::start();
-    // `volume` has 4, `kinds` 8, `releng` 2.
+    // `volume` has 6, `kinds` 8, `releng` 2.
     let daemon = DaemonSetup::new()
         .plugin(&test_library(KINDS))
         .instance("volume", "volume", "")
         .instance("kinds", "kinds", "")
         .instance("releng", "releng", "")
-        .set("limits", "metrics", "11")
+        .set("limits", "metrics", "13")
         .endpoint(&publisher.address)
         .start();
     publisher.reaches(&daemon);
     let kinds = daemon.plugin("kinds");
     assert_eq!(kinds["state"], "failed", "{kinds:#}");
-    for word in ["it has 8 metrics", "those before it 4", "the most is 11", "[limits] metrics"] {
+    for word in ["it has 8 metrics", "those before it 6", "the most is 13", "[limits] metrics"] {
         assert!(kinds["error"].as_str().is_some_and(|error| error.contains(word)), "{word}: {kinds:#}");
     }
-    assert!(daemon.logged(&["ERROR", "kinds", "the most is 11"]), "{:#?}", daemon.log());
+    assert!(daemon.logged(&["ERROR", "kinds", "the most is 13"]), "{:#?}", daemon.log());
     assert_eq!(daemon.get("/plugins/kinds/counts").status, 503);
     publisher.send(&Message::new("org.example.event"));
     daemon.wait_sequence(1);
@@ -89,7 +89,7 @@ fn a_plugin_with_a_metric_too_many_does_not_start() {
         assert_eq!(daemon.plugin(id)["state"], "running");
     }
     // With room for it, it has what it missed.
-    let daemon = daemon.terminate().set("limits", "metrics", "14").start();
+    let daemon = daemon.terminate().set("limits", "metrics", "16").start();
     daemon.wait_until("it has caught up", |daemon| daemon.plugin("kinds")["counters"]["processed"] == 1);
 }
 

@@ -21,7 +21,7 @@ pub use browser::{Browser, ENTER, SPACE, TAB};
 pub use daemon::{Answer, DaemonSetup, TestDaemon, fetch, send};
 pub use history::HistoryProcess;
 pub use message::{Message, now_secs, rfc3339, topic_counts};
-pub use plugins::{compile, raw_abi, raw_abi_version, test_library};
+pub use plugins::{SHIPPED, compile, raw_abi, raw_abi_version, test_library};
 pub use publisher::{PublishProcess, TestPublisher};
 pub use replier::{Reply, TestReplier};
 pub use schema::validate;

@@ -9,6 +9,9 @@
 //! * A value counts as earlier than a move of its own instant: what is said about a path is said while it is there.
 //! * Of moves of one instant the deepest comes first, which fits both orders in which a path and one above it can
 //!   have moved; none is applied twice at one instant, so that no circle turns for ever.
+//! * A move that is told twice, at one time to one place, is one.
+//! * A path has at most [`MOVED_PATH_BYTES_MAX`] bytes and 64 parts that moves are looked for at, and goes at most 64
+//!   ways; each look is charged as a cell. Where all of a metric's overflow is added up, nothing moves.
 //! * Where two values meet at one path, the newest stays, as among values that were said about one path.
 
 use std::{
@@ -25,8 +28,9 @@ use super::{From, Query, QueryError, latest, select::Labels};
 use crate::{
     bytes::Corrupt,
     kind::{LatestRule, LatestState, Rule},
+    limits::{MOVED_PATH_BYTES_MAX, QUERY_STATE_BYTES_MAX},
     segment::{All, Selection},
-    series::SeriesId,
+    series::{OTHER, SeriesId},
     view::MetricView,
 };
 
@@ -58,7 +62,9 @@ impl Moves {
         let (mut moves, mut series) = (Self::default(), 0);
         for chunk in &view.series {
             chunk.for_each(view.descriptor.dimensions.len(), |set| {
-                if let (Some(state), [path]) = (states.remove(&series), set) {
+                if let (Some(state), [path]) = (states.remove(&series), set)
+                    && *path != OTHER
+                {
                     moves.add(path, state);
                 }
                 series += 1;
@@ -71,6 +77,9 @@ impl Moves {
         for value in state.values {
             // What is of another shape says nothing about where it went.
             let Ok(Said { to }) = serde_json::from_str(&value.json) else { continue };
+            if to.as_ref().is_some_and(|to| to.len() > MOVED_PATH_BYTES_MAX) {
+                continue;
+            }
             let to: Option<Box<str>> = to.map(|to| (&*to).into());
             if let Some(to) = &to {
                 self.0.entry(to.clone()).or_default();
@@ -78,25 +87,39 @@ impl Moves {
             let moves = self.0.entry(path.into()).or_default();
             moves.push(Move { time: value.time, id: value.id.into(), to });
             moves.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+            moves.dedup_by(|a, b| (a.time, &a.to) == (b.time, &b.to));
         }
     }
 
     /// Whether something may have moved from or to this path or one above it.
     fn touches(&self, path: &str) -> bool {
-        prefixes(path).any(|prefix| self.0.contains_key(prefix))
+        path != OTHER && prefixes(path).any(|prefix| self.0.contains_key(prefix))
     }
 
-    /// Where something is now, or was before `end`, that was at this path at that time; `None`: it is gone.
-    fn resolve<'p>(&self, path: &'p str, mut time: Timestamp, end: Timestamp) -> Option<Cow<'p, str>> {
+    /// Where something is now, or was before `end`, that was at this path at that time; `None`: it is gone. Counts
+    /// the places that were looked at.
+    fn resolve<'p>(
+        &self,
+        path: &'p str,
+        mut time: Timestamp,
+        end: Timestamp,
+        looked: &mut u64,
+    ) -> Option<Cow<'p, str>> {
         let mut path = Cow::Borrowed(path);
         let mut done: Vec<&Move> = Vec::new();
-        while let Some((len, next)) = self.next(&path, time, &done).filter(|(_, next)| next.time < end) {
+        for _ in 0..WAYS_MAX {
+            *looked += prefixes(&path).count() as u64;
+            let Some((len, next)) = self.next(&path, time, &done).filter(|(_, next)| next.time < end) else { break };
+            let to = next.to.as_deref()?;
+            if to.len() + path.len() - len > MOVED_PATH_BYTES_MAX {
+                break;
+            }
             if next.time > time {
                 done.clear();
             }
             time = next.time;
             done.push(next);
-            path = Cow::Owned(format!("{}{}", next.to.as_ref()?, &path[len..]));
+            path = Cow::Owned(format!("{to}{}", &path[len..]));
         }
         Some(path)
     }
@@ -114,9 +137,15 @@ impl Moves {
     }
 }
 
+/// Moves of one value, one after the other; real ones are a few.
+const WAYS_MAX: usize = 64;
+
+/// Parts of a path, from the end, at which moves are looked for; real ones have a few.
+const PARTS_MAX: usize = 64;
+
 /// A path and those above it, the deepest first.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::once(path).chain(path.rmatch_indices('/').map(|(end, _)| &path[..end]))
+    std::iter::once(path).chain(path.rmatch_indices('/').map(|(end, _)| &path[..end])).take(PARTS_MAX)
 }
 
 /// Which label sets of a metric moves concern. Kept from one question to the next, since neither label sets nor
@@ -213,16 +242,25 @@ impl Shown {
         let plan = latest::Plan::new(view, query, &shown.touched, from.cells_max)?;
         let mut states = latest::by_series(rule, &plan.segments, &shown.touched, from)?;
         let mut sets: FxHashMap<Labels, LatestState> = FxHashMap::default();
+        let (mut cells, mut bytes) = (plan.cells, 0);
         for (series, labels) in touched {
             let Some(state) = states.remove(series) else { continue };
             for value in state.values.into_iter().filter(|value| plan.has(rule, value.time, from.now)) {
-                let Some(path) = index.moves.resolve(&labels[label], value.time, plan.end) else { continue };
+                let path = index.moves.resolve(&labels[label], value.time, plan.end, &mut cells);
+                if cells > from.cells_max {
+                    return Err(QueryError::TooExpensive { cells, max: from.cells_max });
+                }
+                let Some(path) = path else { continue };
+                bytes += path.len() + value.json.len();
+                if bytes > QUERY_STATE_BYTES_MAX {
+                    return Err(QueryError::TooManyRows);
+                }
                 let set = if *path == *labels[label] { labels.clone() } else { with(labels, label, &path) };
                 rule.merge(sets.entry(set).or_default(), LatestState { removed: None, values: vec![value] });
             }
         }
         shown.sets = sets.into_iter().collect();
-        shown.cells = plan.cells;
+        shown.cells = cells;
         Ok(shown)
     }
 

@@ -51,7 +51,10 @@ pub(super) fn answer(
 
 fn tell(query: &Query, groups: Groups<'_>, cost: (From<'_>, u64), sums: Vec<Sum>, names: &Names) -> Answer {
     let (member, descending) = (query.member.as_deref(), query.order.descending);
-    let member = member.map(|name| names.find(name));
+    let member = match member {
+        Some(name) => names.find(name),
+        None => Some(leading(&sums, names)),
+    };
     let found = sums.iter().enumerate().filter_map(|(group, sum)| {
         sum.newest.map(|time| Found { group: group as u32, time, value: sum.compared_by(member) })
     });
@@ -63,6 +66,14 @@ fn tell(query: &Query, groups: Groups<'_>, cost: (From<'_>, u64), sums: Vec<Sum>
         |found| (BucketCoverage::Complete, sums[found.group as usize].tell(names)),
     );
     told(query, groups, cost, chosen)
+}
+
+/// By which member groups are compared where nobody says: that with the greatest sum of any group, or the numbers
+/// themselves where there are no objects. The order in which values came must not be seen.
+fn leading(sums: &[Sum], names: &Names) -> u16 {
+    let members = sums.iter().filter(|sum| sum.objects > 0).flat_map(Sum::members);
+    let greatest = members.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| names.name(b.0).cmp(&names.name(a.0))));
+    greatest.map_or(ITSELF, |(name, _)| name)
 }
 
 /// What has no such member is last in both directions.
@@ -114,11 +125,10 @@ impl Sum {
     }
 
     /// `member`: the number of its name, if any value of the answer has it.
-    fn compared_by(&self, member: Option<Option<u16>>) -> Option<f64> {
-        match member {
-            Some(name) => self.total(name?),
-            None if self.objects > 0 => self.members().next().map(|(_, sum)| sum),
-            None => Some(self.total(ITSELF).unwrap_or_default()),
+    fn compared_by(&self, member: Option<u16>) -> Option<f64> {
+        match member? {
+            ITSELF => Some(self.total(ITSELF).unwrap_or_default()),
+            name => self.total(name),
         }
     }
 
@@ -128,7 +138,8 @@ impl Sum {
         if self.objects == 0 {
             return RowValue::Sum { sum: self.total(ITSELF).unwrap_or_default(), values, others };
         }
-        let members = self.members().map(|(name, sum)| (names.name(name), sum)).collect();
+        let mut members: Vec<_> = self.members().map(|(name, sum)| (names.name(name), sum)).collect();
+        members.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         RowValue::Sums { members, values: self.objects, others: others + values }
     }
 }

@@ -31,6 +31,9 @@ const BOTS: [&str; 12] = [
     "zodbot",
 ];
 
+/// Categories of other plugins' messages, which say who used or joined something, not who made it.
+const NO_WORK: [&str; 2] = ["membership", "usage"];
+
 /// What the operator can choose.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -39,6 +42,9 @@ pub struct Config {
     pub topics: Vec<String>,
     /// Users that are left out: bots. A list given here stands instead of the default one.
     pub ignore_users: BTreeSet<String>,
+    /// Categories that are left out: who uses a thing does not contribute. A list given here stands instead of the
+    /// default one.
+    pub ignore_categories: BTreeSet<String>,
     /// Rules for user names, tried before the shipped ones.
     pub rules: Vec<Rule>,
 }
@@ -48,6 +54,7 @@ impl Default for Config {
         Self {
             topics: vec!["#".to_owned()],
             ignore_users: BOTS.into_iter().map(str::to_owned).collect(),
+            ignore_categories: NO_WORK.into_iter().map(str::to_owned).collect(),
             rules: Vec::new(),
         }
     }
@@ -58,6 +65,7 @@ pub struct Contributions {
     actions: Count,
     users: Meta,
     ignore_users: BTreeSet<String>,
+    ignore_categories: BTreeSet<String>,
 }
 
 impl Plugin for Contributions {
@@ -69,7 +77,7 @@ impl Plugin for Contributions {
 
 Users are found by rules: the headers of fedora-messaging where there are any, then `config.rules`, then the shipped \
 rules for the services of Fedora's bus. A message that names nobody counts for nobody, and neither do the users of \
-`config.ignore_users`.";
+`config.ignore_users`, nor messages of `config.ignore_categories`.";
 
     type Config = Config;
 
@@ -90,11 +98,15 @@ rules for the services of Fedora's bus. A message that names nobody counts for n
             ),
             users: Meta::declare(rules, Wanted::Users, declare),
             ignore_users: config.ignore_users,
+            ignore_categories: config.ignore_categories,
         })
     }
 
     fn process(&self, message: &Message<'_>, updates: &mut Updates<'_>) -> Result<(), PluginError> {
         let category = category(message.topic()).unwrap_or(UNCLASSIFIED);
+        if self.ignore_categories.contains(category) {
+            return Ok(());
+        }
         for user in self.users.users(message).iter().filter(|user| !self.ignore_users.contains(&***user)) {
             updates.add(self.actions, [&**user, category], 1);
         }

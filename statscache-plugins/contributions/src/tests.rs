@@ -36,6 +36,17 @@ fn bots_are_left_out() {
 }
 
 #[test]
+fn who_uses_something_does_not_contribute() {
+    let msg = || json!({"user": "anna", "link": "tea", "group": "tea"});
+    for category in ["usage", "membership"] {
+        assert!(counted(json!({}), &format!("org.example.prod.{category}.said"), msg()).is_empty(), "{category}");
+    }
+    let config = json!({"ignore_categories": ["tea"]});
+    assert!(counted(config.clone(), "org.example.prod.tea.made", msg()).is_empty());
+    assert_eq!(counted(config, "org.example.prod.usage.said", msg()), ["anna usage"], "the list replaces the default");
+}
+
+#[test]
 fn the_fourth_word_of_a_topic_is_its_category() {
     let rules = json!([{"topic": "#", "users": ["/agent"]}]);
     for (topic, category) in [

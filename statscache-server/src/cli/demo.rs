@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8888")]
     listen: SocketAddr,
     /// Messages per second from now on
-    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    #[arg(long, value_name = "N", default_value_t = 0.5)]
     rate: f64,
     /// Days of history
     #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
@@ -99,7 +99,8 @@ fn config(
     config.history.rate = 1000;
     config.instances = bundled.iter().map(|plugin| instance(plugin.name)).collect();
     config.http.listen = args.listen;
-    if std::net::TcpListener::bind(args.listen).is_err() {
+    let bound = std::net::TcpListener::bind(args.listen);
+    if bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
         println!("{} is taken; another port is used", args.listen);
         config.http.listen.set_port(0);
     }
@@ -121,7 +122,7 @@ const ASKS: [(&str, &str); 10] = [
     ("plugins/volume/by_category?start=now-30d&step=1d", "messages by category, a month"),
     ("plugins/volume/messages?start=now-1m&step=5s", "all messages, 5 seconds each"),
     ("plugins/releng/log", "release engineering events"),
-    ("plugins/contributions/actions?by=user&start=now-365d&step=1d", "who did how much, day by day"),
+    ("plugins/contributions/actions?by=user&start=now-30d&step=all&order=-value&limit=10", "who did most in a month"),
     ("plugins/usage/uses?start=now-30d&step=all&order=-value", "the most used links"),
     ("plugins/membership/members?start=now-30d&step=all", "members of clubs, each once"),
     ("plugins/storage/projects?rollup=sum&order=-value", "what namespaces take up"),

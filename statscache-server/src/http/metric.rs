@@ -281,10 +281,11 @@ pub(super) fn answer_schema(metric: &MetricDescriptor) -> Schema {
 pub(super) fn example(id: &str, metric: &MetricDescriptor) -> String {
     let base = format!("/plugins/{id}/{}", metric.name);
     match metric.kind.is_bucketed() {
-        true => format!(
-            "{base}?start=now-1h&step={}",
-            metric.tiers.as_slice().get(1).unwrap_or(&metric.tiers.finest()).resolution
-        ),
+        true => {
+            let mut steps = metric.tiers.as_slice().iter().map(|tier| tier.resolution).take(2);
+            let step = steps.rfind(|step| *step <= Resolution::HOUR).unwrap_or(metric.tiers.finest().resolution);
+            format!("{base}?start=now-1h&step={step}")
+        }
         false => format!("{base}?limit=20"),
     }
 }

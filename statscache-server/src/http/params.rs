@@ -246,7 +246,7 @@ fn read_order(value: &str, metric: &MetricDescriptor, default: Order) -> Option<
         "asc" | "desc" if !descending => return Some((Order { descending: name == "desc", ..default }, None)),
         "time" => OrderBy::Time,
         "value" => OrderBy::Value,
-        name => match name.strip_prefix(MEMBER).filter(|_| !metric.kind.is_bucketed()) {
+        name => match name.strip_prefix(MEMBER).filter(|member| !metric.kind.is_bucketed() && !member.is_empty()) {
             Some(member) => return Some((Order { by: OrderBy::Value, descending }, Some(member.to_owned()))),
             None => OrderBy::Label(dimension(name, metric)?),
         },

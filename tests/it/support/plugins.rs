@@ -6,6 +6,10 @@ use std::{
     process::Command,
 };
 
+/// Ids of the plugins inside the binary, in order: what runs where nothing is configured.
+pub const SHIPPED: [&str; 8] =
+    ["contributions", "membership", "pagure", "releng", "storage", "uptime", "usage", "volume"];
+
 /// The shared library of a plugin that this package depends on, such as `statscache_test_plugin_hostile`.
 pub fn test_library(name: &str) -> PathBuf {
     let exe = env::current_exe().expect("this test has a file");

@@ -76,7 +76,10 @@ pub(super) async fn tell_progress(backfill: Arc<Backfill>) {
     }
     let clear = if is_terminal { "\r" } else { "" };
     let (count, seconds) = (messages(&backfill.status()), started.elapsed().as_secs_f64());
-    println!("{clear}history is in: {count} messages, after {seconds:.1} s");
+    match count {
+        0 => println!("{clear}history is in: nothing was missing"),
+        count => println!("{clear}history is in: {count} messages, after {seconds:.1} s"),
+    }
 }
 
 fn is_done(status: &BackfillStatus) -> bool {

@@ -20,7 +20,7 @@ const SITES: [(&str, f64); 8] = [
     (FLAKY, 0.7),
 ];
 
-/// Down for ten minutes of every half hour: there is always an incident to watch.
+/// Down for ten minutes of every half hour, so that an incident is never long in coming.
 const FLAKY: &str = "https://beta.example.org/";
 
 /// How often there is an incident, and how long it lasts at most.
