@@ -51,13 +51,16 @@ pub(super) fn answer(
 
 fn tell(query: &Query, groups: Groups<'_>, cost: (From<'_>, u64), sums: Vec<Sum>, names: &Names) -> Answer {
     let (member, descending) = (query.member.as_deref(), query.order.descending);
-    let member = match member {
-        Some(name) => names.find(name),
-        None => Some(leading(&sums, names)),
+    let leading = leading(&sums, names);
+    let compared = |sum: &Sum| match member {
+        Some(name) => names.find(name).and_then(|name| sum.total(name)),
+        None if sum.objects > 0 => sum.total(leading),
+        None => Some(sum.total(ITSELF).unwrap_or_default()),
     };
-    let found = sums.iter().enumerate().filter_map(|(group, sum)| {
-        sum.newest.map(|time| Found { group: group as u32, time, value: sum.compared_by(member) })
-    });
+    let found = sums
+        .iter()
+        .enumerate()
+        .filter_map(|(group, sum)| sum.newest.map(|time| Found { group: group as u32, time, value: compared(sum) }));
     let chosen = choose(
         found.collect(),
         &groups,
@@ -68,8 +71,8 @@ fn tell(query: &Query, groups: Groups<'_>, cost: (From<'_>, u64), sums: Vec<Sum>
     told(query, groups, cost, chosen)
 }
 
-/// By which member groups are compared where nobody says: that with the greatest sum of any group, or the numbers
-/// themselves where there are no objects. The order in which values came must not be seen.
+/// By which member groups with objects are compared where nobody says: that with the greatest sum of any group. The
+/// order in which values came must not be seen.
 fn leading(sums: &[Sum], names: &Names) -> u16 {
     let members = sums.iter().filter(|sum| sum.objects > 0).flat_map(Sum::members);
     let greatest = members.max_by(|a, b| a.1.total_cmp(&b.1).then_with(|| names.name(b.0).cmp(&names.name(a.0))));
@@ -122,14 +125,6 @@ impl Sum {
     fn members(&self) -> impl Iterator<Item = (u16, f64)> {
         let behind_itself = 1..self.totals.len() as u16;
         behind_itself.filter_map(|name| Some((name, self.total(name)?)))
-    }
-
-    /// `member`: the number of its name, if any value of the answer has it.
-    fn compared_by(&self, member: Option<u16>) -> Option<f64> {
-        match member? {
-            ITSELF => Some(self.total(ITSELF).unwrap_or_default()),
-            name => self.total(name),
-        }
     }
 
     /// Where there are objects, numbers among them belong to no member.

@@ -269,3 +269,30 @@ proptest! {
         prop_assert_eq!(shown(&views, &Query { filters: vec![deep], ..rollup(1) }), total(&expected, 1, 2..usize::MAX));
     }
 }
+
+#[test]
+fn what_leads_too_far_leads_nowhere() {
+    let long = "b/".repeat(600);
+    let deep = format!("{}c", "b/".repeat(500));
+    let facts = [
+        (1, size("a/x", 7)),
+        (1, size("d/y", 8)),
+        (1, size(crate::series::OTHER, 9)),
+        (2, moved("a", &long)),
+        (2, moved("d", &deep)),
+        (3, moved(&format!("{deep}/y"), &format!("{deep}/{}", "y".repeat(200)))),
+        (4, moved(crate::series::OTHER, "evil")),
+    ];
+    let expected = [(crate::series::OTHER.to_owned(), 9), ("a/x".to_owned(), 7), (format!("{deep}/y"), 8)];
+    assert_eq!(shown(&views(&facts), &all()), expected);
+}
+
+#[test]
+fn looking_for_moves_is_paid_for() {
+    let chain: Vec<(i64, Fact)> = (0..60).map(|n| (n + 2, moved(&format!("p{n}"), &format!("p{}", n + 1)))).collect();
+    let facts: Vec<(i64, Fact)> = [(1, size("p0/x", 7))].into_iter().chain(chain).collect();
+    let [sizes, moves] = views(&facts);
+    let ask = |cells_max| run(&sizes, &all(), From { moves: Some(&moves), cells_max, ..from(NOW) });
+    assert_eq!(&*ask(1000).expect("an answer").rows[0].labels[0], "p60/x");
+    assert!(matches!(ask(100), Err(QueryError::TooExpensive { .. })), "{:?}", ask(100));
+}

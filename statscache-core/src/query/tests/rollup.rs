@@ -219,9 +219,9 @@ fn objects_are_added_up_member_by_member() {
     let (b, c, d) = (row("b", "all=3", 2, 0), row("c", "0", 0, 1), row("d", "12", 1, 0));
     let by_label = member_sums(&view, &order(OrderBy::Label(0), false));
     assert_eq!(by_label, [a.clone(), b.clone(), c.clone(), d.clone()]);
-    // By the first member that there is, beside plain numbers.
+    // By the member with the greatest sum, `some`, beside plain numbers; without it last.
     let by_value = member_sums(&view, &order(OrderBy::Value, true));
-    assert_eq!(by_value, [d.clone(), a.clone(), b.clone(), c.clone()]);
+    assert_eq!(by_value, [a.clone(), d.clone(), c.clone(), b.clone()]);
     for (member, descending, first) in [("some", true, &a), ("some", false, &a), ("all", false, &b), ("all", true, &a)]
     {
         let query = Query { member: Some(member.to_owned()), ..order(OrderBy::Value, descending) };
