@@ -32,6 +32,10 @@ pub use steps::{Ceiling, Rising, Round, Step, Under, ceiling, full_speed, rising
 pub use verdict::{Limit, Messages, Report, Verdict};
 pub use wire::{frame, greet};
 
+/// Receiving alone needs this part of the time, and no more than [`CEILING_MAX`] to be exact.
+const CEILING_PART: f64 = 0.12;
+const CEILING_MAX: Duration = Duration::from_secs(4);
+
 /// What is measured, and with what.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -43,7 +47,7 @@ pub struct Setup {
     pub messages: Option<PathBuf>,
     /// Where the folder for the data is made; else the system's for temporary ones.
     pub dir: Option<PathBuf>,
-    /// About how long all of it may take.
+    /// About how long all of it may take, but for the starts of its processes.
     pub time: Duration,
 }
 
@@ -51,11 +55,12 @@ impl Setup {
     /// Measures all there is; `told` hears of each step when it is over. Cancelled, its processes end and its folder
     /// is removed.
     pub async fn run(&self, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
-        let started = std::time::Instant::now();
         let (config, pool) = part::load(self.config.as_deref(), self.messages.as_deref())?;
         let scratch = Scratch::new(self.dir.as_deref())?;
-        let ceiling = ceiling(self, &scratch, self.time.mul_f64(0.12)).await?;
-        let under = Under { ceiling, commit_interval: config.data.commit_interval, end: started + self.time };
+        let time = self.time.mul_f64(CEILING_PART).min(CEILING_MAX);
+        let ceiling = ceiling(self, &scratch, time).await?;
+        let time = self.time.saturating_sub(time);
+        let under = Under { ceiling, commit_interval: config.data.commit_interval, time };
         let rising = rising(self, &scratch, &under, &mut told).await?;
         Ok(Report::new(ceiling, rising, &pool, self.messages.as_deref()))
     }

@@ -5,9 +5,11 @@ use std::{
     fs,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
+use statscache_server::bench::{self as measure, Ceiling, Scratch, Setup, Under};
 
 use crate::support::{BINARY, SOON, look, run, signal};
 
@@ -140,7 +142,7 @@ fn what_cannot_be_measured_is_said() {
 #[test]
 fn interrupted_it_leaves_nothing() {
     let bench = Bench::new(CONFIG);
-    let mut process = bench.start(&["--seconds", "600"]);
+    let mut process = bench.start(&["--seconds", "20"]);
     bench.wait_for_daemon();
     signal(process.id(), "INT");
     let ended = look(SOON, || process.try_wait().expect("it is ours"));
@@ -149,15 +151,39 @@ fn interrupted_it_leaves_nothing() {
     assert!(bench.is_empty("room"));
 }
 
-/// No handler runs; its processes see that nobody is there any more.
+/// No handler runs; its processes see that nobody is there any more, and the daemon removes the folder.
 #[test]
-fn killed_it_leaves_no_process() {
+fn killed_it_leaves_nothing() {
     let bench = Bench::new(CONFIG);
-    let mut process = bench.start(&["--seconds", "600"]);
+    let mut process = bench.start(&["--seconds", "20"]);
     bench.wait_for_daemon();
     process.kill().expect("it is ours");
     process.wait().expect("it is ours");
     bench.assert_nothing_runs();
+    assert!(bench.is_empty("room"));
+}
+
+/// As after a start that took longer than all steps may.
+#[test]
+fn without_time_there_is_one_step() {
+    let bench = Bench::new(CONFIG);
+    let setup = Setup {
+        program: (BINARY.into(), Vec::new()),
+        config: Some(bench.path("statscache.toml")),
+        messages: Some(bench.path("messages.jsonl")),
+        dir: Some(bench.path("room")),
+        time: Duration::ZERO,
+    };
+    let ceiling = Ceiling { per_second: 500.0, cpu_micros: 1.0 };
+    let under = Under { ceiling, commit_interval: Duration::from_millis(100), time: setup.time };
+    let mut told = Vec::new();
+    let rising = tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+        let scratch = Scratch::new(setup.dir.as_deref())?;
+        measure::rising(&setup, &scratch, &under, &mut |step| told.push(step.asked_per_second)).await
+    });
+    let steps = rising.expect("measured").steps;
+    assert_eq!(told, [20.0], "{steps:?}");
+    assert!(steps.len() == 1 && steps[0].received_per_second > 0.0, "{steps:?}");
 }
 
 /// A measurement without any file of the operator's.

@@ -1,5 +1,5 @@
 //! What the processes of a measurement do. Each ends when its standard input does, so that none outlives who
-//! started it.
+//! started it, and removes the folder, which who was killed could not.
 
 use std::{
     io::{BufRead, Write},
@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context;
 use statscache_plugin_sdk::host::FieldSet;
 
-use super::{pool::Pool, wire};
+use super::{Scratch, pool::Pool, wire};
 use crate::{
     app::App,
     bus::{BatchReceiver, Endpoint, EndpointMode, Recv, Rejects, Source, WhenFull, ZmtpConfig, ZmtpSource, queue},
@@ -50,7 +50,7 @@ pub enum Part {
         config: Option<PathBuf>,
         /// The publisher
         endpoint: String,
-        /// Where the shipped plugins are unpacked
+        /// Folder of the measurement, for the shipped plugins; removed at the end
         dir: PathBuf,
     },
     /// The daemon; prints where it serves
@@ -63,7 +63,7 @@ pub enum Part {
         wait: bool,
         /// The publisher
         endpoint: String,
-        /// Its data
+        /// Folder of the measurement, for its data; removed at the end
         dir: PathBuf,
     },
 }
@@ -153,8 +153,9 @@ fn send(pool: &mut Pool, peer: &mut TcpStream, rate: f64, time: Duration) -> any
 }
 
 fn receive(config: Option<&Path>, endpoint: &str, dir: &Path, bundled: &[BundledPlugin]) -> anyhow::Result<()> {
+    let scratch = Scratch::adopt(dir)?;
     let mut config = config.map(Config::load).transpose()?.unwrap_or_default();
-    config.data.dir = dir.to_owned();
+    config.data.dir = scratch.fresh("ceiling");
     let fields = fields(&config, bundled)?;
     let (sender, receiver) = queue(config.bus.queue_bytes_max, WhenFull::Wait);
     let endpoint = Endpoint::parse(endpoint, EndpointMode::Connect)?;
@@ -226,6 +227,7 @@ async fn daemon(
     dir: &Path,
     bundled: &[BundledPlugin],
 ) -> anyhow::Result<()> {
+    let scratch = Scratch::adopt(dir)?;
     let mut config = config.map(Config::load).transpose()?.unwrap_or_default();
     config.bus.endpoints = vec![Endpoint::parse(endpoint, EndpointMode::Connect)?];
     config.bus.bind.clear();
@@ -238,7 +240,7 @@ async fn daemon(
     config.http.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.admin = AdminConfig::default();
     config.history = HistoryConfig::default();
-    config.data.dir = dir.to_owned();
+    config.data.dir = scratch.fresh("data");
     config.log = LogConfig { level: LogLevel::Error };
     crate::cli::start_log(&config.log);
     let app = App::build(&config, bundled, Arc::new(SystemClock)).await?;

@@ -39,8 +39,8 @@ pub struct Under {
     pub ceiling: Ceiling,
     /// How often the daemon commits.
     pub commit_interval: Duration,
-    /// No step begins later.
-    pub end: Instant,
+    /// From when the daemon is up; no step but the first begins later.
+    pub time: Duration,
 }
 
 /// Receive, find fields, forget: as fast as it goes.
@@ -114,7 +114,7 @@ impl Sent {
 /// What receiving takes when nothing is done with it.
 pub async fn ceiling(setup: &Setup, scratch: &Scratch, time: Duration) -> anyhow::Result<Ceiling> {
     let (mut publisher, address) = Child::publisher(setup).await?;
-    let mut receiver = Child::start(setup, "receiver", &[address.into(), scratch.fresh("ceiling").into()])?;
+    let mut receiver = Child::start(setup, "receiver", &[address.into(), scratch.path().into()])?;
     // It answers when it has opened its plugins, or says why it cannot.
     receiver.ask("").await?;
     publisher.subscribed().await?;
@@ -159,7 +159,7 @@ impl Pair {
     async fn start(setup: &Setup, scratch: &Scratch, waits: bool) -> anyhow::Result<Self> {
         let (mut publisher, bus) = Child::publisher(setup).await?;
         let mut args: Vec<OsString> = if waits { vec!["--wait".into()] } else { Vec::new() };
-        args.extend([bus.into(), scratch.fresh("data").into()]);
+        args.extend([bus.into(), scratch.path().into()]);
         let mut daemon = Child::start(setup, "daemon", &args)?;
         let address = daemon.line().await?.parse().context("where the daemon serves")?;
         publisher.subscribed().await?;
@@ -212,7 +212,7 @@ pub struct Rising {
     pub instances: Vec<Measured>,
 }
 
-/// Steps until something is lost or waits, or the time is over.
+/// Steps until something is lost or waits, or the time is over; at least one.
 pub async fn rising(
     setup: &Setup,
     scratch: &Scratch,
@@ -221,24 +221,24 @@ pub async fn rising(
 ) -> anyhow::Result<Rising> {
     let mut pair = Pair::start(setup, scratch, false).await?;
     let targets = questions::find(&mut pair.client).await?;
-    let left = under.end.saturating_duration_since(Instant::now());
-    let time = (left / STEPS).saturating_sub(under.commit_interval / 2).max(STEP_MIN);
+    let end = Instant::now() + under.time;
+    let time = (under.time / STEPS).saturating_sub(under.commit_interval / 2).max(STEP_MIN);
     let mut run = Run { pair, targets, time, sent: 0.0, before: Lost::default() };
     let mut rate = under.ceiling.per_second * FIRST;
     // New label sets and buckets are made once: not counted.
     run.step(rate).await?;
     let mut steps = Vec::new();
-    while Instant::now() < under.end {
+    loop {
         let step = run.step(rate).await?;
         told(&step);
         let is_over = step.limit.is_some();
         steps.push(step);
-        if is_over {
+        if is_over || Instant::now() >= end {
             break;
         }
         rate *= GROWTH;
     }
-    if steps.len() > 1 && steps.last().is_some_and(|step| step.limit.is_some()) && Instant::now() < under.end {
+    if steps.len() > 1 && steps.last().is_some_and(|step| step.limit.is_some()) && Instant::now() < end {
         let step = run.step(rate / GROWTH.sqrt()).await?;
         told(&step);
         steps.push(step);

@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// the present as timestamp; else an invented mix like that of Fedora's bus
     #[arg(long, value_name = "FILE.jsonl")]
     messages: Option<PathBuf>,
-    /// About how long it may take; longer is more exact
+    /// About how long it may take, but for the starts of its processes; longer is more exact
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
     /// Put the data into a temporary folder in this one; else in the system's. The disk matters

@@ -2,7 +2,7 @@
 //! bus, against the least that anything on this bus must do; and how it does when more comes than it can take. What
 //! is measured is that of `statscache bench`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use statscache_server::bench::{self, Ceiling, Round, Scratch, Setup, Step, Under};
 use statscache_server::config::Config;
@@ -69,7 +69,7 @@ async fn saturate(setup: &Setup, ceiling: Ceiling) -> anyhow::Result<()> {
     println!("rising rate, questions meanwhile:");
     let scratch = Scratch::new(None)?;
     let commit_interval = Config::default().data.commit_interval;
-    let under = Under { ceiling, commit_interval, end: Instant::now() + setup.time };
+    let under = Under { ceiling, commit_interval, time: setup.time };
     let rising = bench::rising(setup, &scratch, &under, &mut tell).await?;
     for limit in rising.steps.iter().filter_map(|step| step.limit.as_ref()) {
         println!("limited by: {} ({})", limit.cause, limit.symptom);
