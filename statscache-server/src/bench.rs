@@ -57,11 +57,28 @@ impl Setup {
     pub async fn run(&self, mut told: impl FnMut(&Step)) -> anyhow::Result<Report> {
         let (config, pool) = part::load(self.config.as_deref(), self.messages.as_deref())?;
         let scratch = Scratch::new(self.dir.as_deref())?;
-        let time = self.time.mul_f64(CEILING_PART).min(CEILING_MAX);
-        let ceiling = ceiling(self, &scratch, time).await?;
-        let time = self.time.saturating_sub(time);
+        let (alone, time) = shares(self.time);
+        let ceiling = ceiling(self, &scratch, alone).await?;
         let under = Under { ceiling, commit_interval: config.data.commit_interval, time };
         let rising = rising(self, &scratch, &under, &mut told).await?;
         Ok(Report::new(ceiling, rising, &pool, self.messages.as_deref()))
+    }
+}
+
+/// What of the time is for receiving alone, and what for the steps.
+fn shares(time: Duration) -> (Duration, Duration) {
+    let alone = time.mul_f64(CEILING_PART).min(CEILING_MAX);
+    (alone, time.saturating_sub(alone))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn most_of_the_time_is_for_the_steps() {
+        let secs = |secs| shares(Duration::from_secs(secs));
+        assert_eq!(secs(600), (CEILING_MAX, Duration::from_secs(596)));
+        assert_eq!(secs(10), (Duration::from_millis(1200), Duration::from_millis(8800)));
     }
 }
