@@ -92,7 +92,7 @@ fn from_a_publisher_process_to_json() {
             daemon.json(metric["links"]["example"].as_str().expect("a link"));
         }
     }
-    assert_eq!(plugins[1]["counters"]["processed"], 500);
+    assert_eq!(daemon.plugin("volume")["counters"]["processed"], 500);
 
     let range = format!("start={begin}&end={}", begin + 600);
     check_counts(&daemon, &messages, &range, "1s", 1);

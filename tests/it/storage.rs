@@ -191,7 +191,7 @@ fn a_namespace_that_moves_takes_its_projects_along() {
     say(&[Fact::Gone("group_destroy", "yard".to_owned()), size("yard/new", 4)]);
     assert_eq!(storage("rollup=sum&order=project"), expect(&[("port", 10), ("yard", 5)]));
     let csv = daemon.get(&format!("{PROJECTS}?rollup=sum&order=-value.wiki&limit=1&format=csv")).body;
-    assert!(csv.starts_with("time,project,value.storage,value.repository,value.wiki,values,others\r\n"), "{csv}");
+    assert!(csv.starts_with("time,project,value.repository,value.storage,value.wiki,values,others\r\n"), "{csv}");
     let answer = daemon.json(&format!("{PROJECTS}?rollup=sum"));
     let types: Vec<&str> =
         answer["columns"].as_array().into_iter().flatten().filter_map(|it| it["type"].as_str()).collect();

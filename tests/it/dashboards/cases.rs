@@ -270,7 +270,7 @@ fn uptime_tells_what_is_down_and_since_when() {
     let good = scene.rows(&format!("/plugins/uptime/last_good?where.site={SHOP}"))[0]["time"].to_string();
     let since = format!("{} UTC)", &good[12..17]);
     assert!(incident.contains(&since), "{since} in {incident}");
-    let sites = table(&browser, "Share of good checks");
+    let sites = table(&browser, "24 h, 7 d, 30 d");
     let of = |name: &str| sites.iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{name} in {sites:?}"));
     assert_eq!(of("shop.example.org")[1..5], ["✕ Down", "85.00 %", "85.00 %", "85.00 %"]);
     assert_eq!(of("pay.example.org")[1..5], ["✓ Up", "100 %", "100 %", "100 %"]);
