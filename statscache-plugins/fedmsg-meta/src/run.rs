@@ -11,6 +11,9 @@ use crate::scan::{Slots, each};
 const USER_HEADER: &str = "fedora_messaging_user_";
 const PACKAGE_HEADER: &str = "fedora_messaging_rpm_";
 
+/// Names of a kind that one message can have; those of both kinds stay far below the updates that it may make.
+const NAMES_MAX: usize = 2000;
+
 /// What is read of a message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read<'m> {
@@ -119,10 +122,11 @@ impl Origin {
     }
 }
 
-/// In order, each name once.
+/// In order, each name once, and no more than count.
 fn sorted<'p, 'm>(mut found: Vec<Found<'p, 'm>>) -> Vec<Found<'p, 'm>> {
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found.dedup_by(|a, b| a.name == b.name);
+    found.truncate(NAMES_MAX);
     found
 }
 

@@ -37,6 +37,14 @@ fn places_in_order_and_each_name_once() {
 }
 
 #[test]
+fn more_names_than_a_message_may_count_are_cut_in_their_order() {
+    let name = |number: usize| format!("{number:05}");
+    let all: Vec<String> = (0..3000).rev().map(name).collect();
+    let found = users(json!(["/a/*", "/a/*"]), "a.b.c.d", json!({ "a": all }));
+    assert_eq!(found, (0..2000).map(name).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_first_alternative_that_yields() {
     let sources = json!([["/a", "/b"], "/c"]);
     check(sources.clone(), json!({"a": "x", "b": "y", "c": "z"}), &["x", "z"]);
