@@ -51,9 +51,10 @@ impl<'m> Check<'m> {
     }
 }
 
-/// The status, as a number or as text; 0 is what some clients say where there was no answer.
+/// The status, as a number or as text; 0 is what some clients say where there was no answer. Some write 200 as `200.0`.
 fn http_status(field: Json<'_>) -> Option<u16> {
-    field.as_text()?.parse().ok().filter(|status| (100..1000).contains(status))
+    let status: f64 = field.as_text()?.trim().parse().ok()?;
+    ((100.0..1000.0).contains(&status) && status.fract() == 0.0).then_some(status as u16)
 }
 
 /// `ok`, or what was wrong in one word that can be a label.
@@ -62,7 +63,7 @@ fn network_word(text: Cow<'_, str>) -> Cow<'_, str> {
     match text.trim() {
         "ok" | "OK" | "Ok" | "true" | "0" => "ok".into(),
         "false" | "" => "error".into(),
-        word if word.len() <= WORD_BYTES_MAX && word.bytes().all(is_plain) => text,
+        word if word.len() == text.len() && word.len() <= WORD_BYTES_MAX && word.bytes().all(is_plain) => text,
         other => {
             let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
             other.chars().map(letter).take(WORD_BYTES_MAX).collect::<String>().into()
