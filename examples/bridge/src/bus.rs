@@ -26,6 +26,8 @@ use crate::envelope::Envelope;
 const ROOM_KIB: u32 = 32 * 1024;
 /// Time for a subscription to arrive after its connection (ZeroMQ does not tell).
 const SUBSCRIBE_DELAY: Duration = Duration::from_millis(500);
+/// Time at the end for subscribers to take what waits for them.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Takes messages to publish.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub(crate) struct Bus {
     queue: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
     counts: Arc<Counts>,
+    /// How many are connected.
+    subscribers: watch::Receiver<usize>,
     address: String,
 }
 
@@ -87,7 +91,8 @@ impl Bus {
         let (queue, waiting) = mpsc::channel(ROOM_KIB as usize);
         let room = Arc::new(Semaphore::new(ROOM_KIB as usize));
         let counts = Arc::new(Counts::default());
-        let bus = Self { queue, room, counts: counts.clone(), address: bound.to_string() };
+        let bus =
+            Self { queue, room, counts: counts.clone(), subscribers: subscribers.clone(), address: bound.to_string() };
         Ok((bus, publish(socket, waiting, subscribers, counts)))
     }
 
@@ -117,6 +122,36 @@ impl Bus {
         let all = self.room.acquire_many(ROOM_KIB).await.context("the bus is closed")?;
         drop(all);
         Ok(())
+    }
+
+    /// Publishes while there is work, and behind it what still waits for those who listen; then takes no more.
+    pub(crate) async fn publish_during(
+        &self,
+        publishing: impl Future<Output = anyhow::Result<()>>,
+        work: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<()> {
+        let work = async {
+            let ended = work.await;
+            self.close().await;
+            ended
+        };
+        tokio::select! {
+            ended = work => ended,
+            ended = publishing => ended,
+        }
+    }
+
+    /// Returns when all that was taken is written out, when nobody is there for it, or when they had their time.
+    async fn close(&self) {
+        let mut subscribers = self.subscribers.clone();
+        // Who asks for all of the room has what becomes free, before those who would take more.
+        let all = tokio::select! {
+            all = self.room.acquire_many(ROOM_KIB) => all.ok(),
+            _ = subscribers.wait_for(|count| *count == 0) => None,
+            () = tokio::time::sleep(DRAIN_MAX) => None,
+        };
+        self.room.close();
+        drop(all);
     }
 
     /// What became of the messages.
@@ -169,4 +204,54 @@ async fn publish(
         counts.sent.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+    use zeromq::{SocketRecv, SubSocket};
+
+    use super::*;
+    use crate::envelope::{Envelopes, Origin};
+
+    /// For what must come.
+    const SOON: Duration = Duration::from_secs(30);
+    const COUNT: u64 = 100;
+
+    fn take(bus: &Bus) -> Result<(), Full> {
+        let envelopes = Envelopes::new("a.b", &[]).expect("a topic");
+        let document: Box<RawValue> = serde_json::from_str(r#"{"k": 1}"#).expect("JSON");
+        bus.try_take(envelopes.of(&[], &document, Origin { time: 0, key: None }))
+    }
+
+    #[tokio::test]
+    async fn at_the_end_who_listens_gets_what_waits() {
+        let (bus, publishing) = Bus::bind("tcp://127.0.0.1:0").await.expect("a free port");
+        let mut subscriber = SubSocket::new();
+        subscriber.connect(bus.address()).await.expect("it is there");
+        subscriber.subscribe("").await.expect("it subscribes");
+        bus.subscribers.clone().wait_for(|count| *count == 1).await.expect("it comes");
+        let work = async {
+            (0..COUNT).for_each(|_| take(&bus).expect("there is room"));
+            Ok(())
+        };
+        bus.publish_during(publishing, work).await.expect("it ends well");
+        assert_eq!(bus.told().to_string(), format!("{COUNT} messages sent"));
+        let received = async {
+            for _ in 0..COUNT {
+                subscriber.recv().await.expect("a message");
+            }
+        };
+        tokio::time::timeout(SOON, received).await.expect("they come");
+        assert!(take(&bus).is_err(), "nobody would send it any more");
+    }
+
+    #[tokio::test]
+    async fn the_end_waits_for_nobody_who_is_not_there() {
+        let (bus, publishing) = Bus::bind("tcp://127.0.0.1:0").await.expect("a free port");
+        take(&bus).expect("there is room");
+        let ended = bus.publish_during(publishing, async { Ok(()) });
+        tokio::time::timeout(DRAIN_MAX / 2, ended).await.expect("at once").expect("it ends well");
+        assert!(bus.told().to_string().contains("1 more were waiting"), "{}", bus.told());
+    }
 }

@@ -5,7 +5,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     path::Path,
     time::{Duration, UNIX_EPOCH},
 };
@@ -199,7 +200,10 @@ fn write_memory(path: &Path, memory: &Memory) -> anyhow::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let write = || -> io::Result<()> {
-        fs::write(&beside, serde_json::to_vec(memory)?)?;
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(memory)?)?;
+        // Renamed before it is on disk, it could be empty after a power cut.
+        file.sync_all()?;
         fs::rename(&beside, path)
     };
     write().with_context(|| format!("cannot write --remember {}", path.display()))

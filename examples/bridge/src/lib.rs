@@ -13,10 +13,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::signal::unix::{SignalKind, signal};
 
 use bus::Bus;
 use envelope::Envelopes;
@@ -102,7 +99,7 @@ async fn run(args: &Args) -> anyhow::Result<()> {
         };
         let webhook = async {
             match listener {
-                Some(listener) => listener.serve(stop.clone()).await,
+                Some(listener) => listener.serve().await,
                 None => std::future::pending().await,
             }
         };
@@ -111,29 +108,26 @@ async fn run(args: &Args) -> anyhow::Result<()> {
             ended = webhook => ended,
         }
     };
-    let mut stopping = stop.clone();
-    let ended = tokio::select! {
-        ended = sources => ended,
-        ended = publishing => ended,
-        // An error means that nobody could stop us any more: stop, too.
-        _ = stopping.wait_for(|stop| *stop) => Ok(()),
+    let work = async {
+        tokio::select! {
+            ended = sources => ended,
+            () = stop => Ok(()),
+        }
     };
+    let ended = bus.publish_during(publishing, work).await;
     // Also after an error: what was sent before it shall arrive.
     tokio::time::sleep(LINGER).await;
     eprintln!("{}", bus.told());
     ended
 }
 
-/// Becomes true at the first interrupt or termination.
-fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+/// Done at the first interrupt or termination.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (sender, stop) = watch::channel(false);
-    tokio::spawn(async move {
+    Ok(async move {
         tokio::select! {
             _ = signals.0.recv() => {}
             _ = signals.1.recv() => {}
         }
-        sender.send_replace(true);
-    });
-    Ok(stop)
+    })
 }

@@ -1,18 +1,23 @@
 //! Documents that somebody posts: each becomes a message, or the answer says why not.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
-    Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
+    serve::Listener,
 };
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use serde_json::{json, value::RawValue};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
 
 use crate::{
     Args,
@@ -22,6 +27,12 @@ use crate::{
 
 /// Headers in which senders say which event it is, so that one that is sent again is the same.
 const KEYS: [&str; 3] = ["idempotency-key", "webhook-id", "x-github-delivery"];
+/// Connections at a time; more wait until one of them ends.
+const CONNECTIONS_MAX: usize = 256;
+/// Time for the head of a request, which is also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time for a document.
+const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Words of a path at most.
 const WORDS_MAX: usize = 8;
 
@@ -57,34 +68,46 @@ impl Webhook {
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
-    /// Until it is told to stop; requests under way are answered.
-    pub(crate) async fn serve(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let router = Router::new().fallback(take).with_state(self.shared);
-        let stopped = async move {
-            // An error means that nobody could stop us any more: stop, too.
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        axum::serve(self.listener, router).with_graceful_shutdown(stopped).await.context("the webhook failed")
+    /// Answers for ever.
+    pub(crate) async fn serve(mut self) -> anyhow::Result<()> {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let place = Arc::clone(&connections).acquire_owned().await.context("the webhook is closed")?;
+            let (stream, _) = Listener::accept(&mut self.listener).await;
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move {
+                answer(stream, shared).await;
+                drop(place);
+            });
+        }
     }
 }
 
-async fn take(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match shared.take(request).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(problem) => problem.into_response(),
-    }
+/// Answers what comes on one connection, until it ends or is too slow.
+async fn answer(stream: TcpStream, shared: Arc<Shared>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let taken = shared.take(request.map(Body::new)).await;
+            Ok::<_, Infallible>(match taken {
+                Ok(()) => StatusCode::NO_CONTENT.into_response(),
+                Err(problem) => problem.into_response(),
+            })
+        }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    // Whoever is at the other end knows how it ended.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
 impl Shared {
-    async fn take(&self, request: Request) -> Result<(), Problem> {
+    async fn take(&self, request: Request<Body>) -> Result<(), Problem> {
         let (parts, body) = request.into_parts();
         if parts.method != Method::POST {
             return Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "documents are posted"));
         }
-        if self.token.as_ref().is_some_and(|token| !has_token(&parts.headers, token)) {
-            let why = "the token is missing or wrong; send it as X-Gitlab-Token or as Authorization: Bearer";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, why));
-        }
+        self.admit(&parts.headers)?;
         let words = words(parts.uri.path())?;
         let document = self.document(body).await?;
         let key = KEYS.iter().find_map(|name| parts.headers.get(*name)?.to_str().ok());
@@ -95,8 +118,26 @@ impl Shared {
         })
     }
 
+    /// Who has the token; where there is none, whoever can come here, but not the pages that their browsers show.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        match &self.token {
+            Some(token) if !has_token(headers, token) => {
+                let why = "the token is missing or wrong; send it as X-Gitlab-Token or as Authorization: Bearer";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, why))
+            }
+            None if headers.contains_key(header::ORIGIN) => {
+                let why = "pages in browsers may not post here, because any page could: start it with --token-file";
+                Err(Problem::new(StatusCode::FORBIDDEN, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn document(&self, body: Body) -> Result<Box<RawValue>, Problem> {
-        let body = to_bytes(body, self.bytes_max).await.map_err(|_| {
+        let body = timeout(DOCUMENT_TIMEOUT, to_bytes(body, self.bytes_max)).await.map_err(|_| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the document took over {DOCUMENT_TIMEOUT:?}"))
+        })?;
+        let body = body.map_err(|_| {
             let why = format!("more than {} bytes, see --max-bytes; or the connection ended early", self.bytes_max);
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, why)
         })?;
@@ -165,5 +206,70 @@ impl IntoResponse for Problem {
             _ => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// For what must come.
+    const SOON: Duration = Duration::from_secs(30);
+    const POST: &str = "POST /a HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n";
+
+    /// Where a webhook is that has this token.
+    async fn webhook(token: Option<&str>) -> SocketAddr {
+        let (bus, publishing) = Bus::bind("tcp://127.0.0.1:0").await.expect("a free port");
+        tokio::spawn(publishing);
+        let args = Args::parse_from(["bridge", "--topic", "a"]);
+        let envelopes = Envelopes::new(&args.topic, &[]).expect("a topic");
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let Webhook { listener, shared } = Webhook::bind(address, &args, envelopes, bus).await.expect("a free port");
+        let Some(shared) = Arc::into_inner(shared) else { panic!("it is shared already") };
+        let shared = Arc::new(Shared { token: token.map(str::to_owned), ..shared });
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(Webhook { listener, shared }.serve());
+        address
+    }
+
+    /// The status of the answer to a request with these headers.
+    async fn post(address: SocketAddr, headers: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("it listens");
+        stream.write_all(format!("{POST}{headers}\r\n{{}}").as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.expect("soon").expect("an answer");
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn without_a_token_no_page_in_a_browser_may_post() {
+        let (open, closed) = (webhook(None).await, webhook(Some("sesame")).await);
+        for (address, headers, status) in [
+            (open, "", "204"),
+            (open, "origin: https://evil.example\r\n", "403"),
+            (open, "origin: null\r\n", "403"),
+            (open, "origin: null\r\nx-gitlab-token: sesame\r\n", "403"),
+            (closed, "origin: null\r\n", "401"),
+            (closed, "origin: null\r\nx-gitlab-token: sesame\r\n", "204"),
+        ] {
+            assert_eq!(post(address, headers).await, status, "{headers}");
+        }
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_there_are_places_wait() {
+        let address = webhook(None).await;
+        let mut idle = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
+            idle.push(TcpStream::connect(address).await.expect("it listens"));
+        }
+        let mut waiting = std::pin::pin!(post(address, ""));
+        let answered = timeout(Duration::from_millis(200), waiting.as_mut()).await;
+        assert!(answered.is_err(), "there is no place");
+        idle.pop();
+        assert_eq!(waiting.await, "204");
     }
 }
