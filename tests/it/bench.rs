@@ -117,7 +117,7 @@ fn people_get_a_table() {
     let bench = Bench::new(CONFIG);
     let finished = bench.run(&["--seconds", "3"]);
     assert_eq!(finished.code, Some(0), "{finished:#?}");
-    for words in ["asked/s", "CPU us/msg", "fold volume", "keeps up with", "ceiling: ", "messages.jsonl"] {
+    for words in ["asked/s", "CPU us/msg", "busiest thread", "keeps up with", "ceiling: ", "messages.jsonl"] {
         assert!(finished.stdout.contains(words), "no {words:?} in\n{}", finished.stdout);
     }
 }
