@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 use statscache_server::bench::{self as measure, Ceiling, Scratch, Setup, Under};
 
-use crate::support::{BINARY, SOON, look, run, signal};
+use crate::support::{BINARY, SOON, look, run_slowly, signal};
 
 /// A folder with a configuration, messages, and room for the measurement.
 struct Bench {
@@ -44,7 +44,7 @@ impl Bench {
 
     fn run(&self, more: &[&str]) -> crate::support::Finished {
         let args = self.args(more);
-        run(&args.iter().map(String::as_str).collect::<Vec<_>>())
+        run_slowly(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     fn start(&self, more: &[&str]) -> Child {
@@ -189,7 +189,7 @@ fn without_time_there_is_one_step() {
 /// A measurement without any file of the operator's.
 #[test]
 fn the_invented_bus_reaches_every_shipped_plugin() {
-    let finished = run(&["bench", "--seconds", "4", "--json"]);
+    let finished = run_slowly(&["bench", "--seconds", "4", "--json"]);
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:#?}");
     let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
     let instances = report["instances"].as_array().expect("instances");

@@ -84,17 +84,22 @@ pub fn run(args: &[&str]) -> Finished {
     run_in(std::path::Path::new("."), args)
 }
 
+/// As [`run`], for what takes its time.
+pub fn run_slowly(args: &[&str]) -> Finished {
+    run_program_in(BINARY, std::path::Path::new("."), args, 6 * SOON)
+}
+
 /// As [`run`], another program.
 pub fn run_program(program: &str, args: &[&str]) -> Finished {
-    run_program_in(program, std::path::Path::new("."), args)
+    run_program_in(program, std::path::Path::new("."), args, SOON)
 }
 
 /// As [`run`], in a folder.
 pub fn run_in(dir: &std::path::Path, args: &[&str]) -> Finished {
-    run_program_in(BINARY, dir, args)
+    run_program_in(BINARY, dir, args, SOON)
 }
 
-fn run_program_in(program: &str, dir: &std::path::Path, args: &[&str]) -> Finished {
+fn run_program_in(program: &str, dir: &std::path::Path, args: &[&str], within: Duration) -> Finished {
     let mut child = Command::new(program)
         .args(args)
         .current_dir(dir)
@@ -106,7 +111,7 @@ fn run_program_in(program: &str, dir: &std::path::Path, args: &[&str]) -> Finish
     let (stdout, stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
     let stdout = thread::spawn(move || std::io::read_to_string(stdout));
     let stderr = thread::spawn(move || std::io::read_to_string(stderr));
-    let status = look(SOON, || child.try_wait().expect("it is ours"));
+    let status = look(within, || child.try_wait().expect("it is ours"));
     if status.is_none() {
         child.kill().expect("it is ours");
         child.wait().expect("it is ours");

@@ -1,7 +1,7 @@
 //! Turns what others have, files with JSON or webhooks, into messages on a ZeroMQ bus.
 //!
-//! Documents come from a folder ([`folder`]) or by POST ([`webhook`]), get an envelope ([`envelope`]), and wait in one
-//! bounded queue ([`bus`]) for the socket that publishes them. What does not fit is refused where it comes from: a
+//! Documents come from a folder (`folder`) or by POST (`webhook`), get an envelope (`envelope`), and wait in one
+//! bounded queue (`bus`) for the socket that publishes them. What does not fit is refused where it comes from: a
 //! folder is read on later, and who posts gets a 503.
 
 mod bus;
