@@ -46,7 +46,9 @@ impl<'m> Check<'m> {
             Some(_) if is_match == Some(false) => "match".into(),
             Some(_) => "ok".into(),
         };
-        let seconds = message.get(fields.response_seconds).as_f64().filter(|seconds| *seconds >= 0.0);
+        // No answer takes longer than a day; one absurd number would spoil the quantiles of all the others.
+        let seconds =
+            message.get(fields.response_seconds).as_f64().filter(|seconds| (0.0..=86_400.0).contains(seconds));
         Some(Self { up: reason == "ok", reason, http_status, network_status, is_match, response_seconds: seconds })
     }
 }

@@ -154,15 +154,20 @@ fn an_incident_begins_after_the_last_good_check_and_ends_with_the_next() {
 #[test]
 fn response_times_are_those_of_a_site_that_is_up() {
     let mut harness = harness(json!({}));
-    for (status, seconds) in
-        [(200, json!(0.5)), (503, json!(0.001)), (200, json!(-1)), (200, json!("fast")), (200, json!(0))]
-    {
+    for (status, seconds) in [
+        (200, json!(0.5)),
+        (503, json!(0.001)),
+        (200, json!(-1)),
+        (200, json!("fast")),
+        (200, json!(1e17)),
+        (200, json!(0)),
+    ] {
         let mut msg = found(status, "ok", true);
         msg["response_seconds"] = seconds;
         harness.send(TOPIC, msg);
     }
     assert_eq!(harness.observations("response_seconds", [SITE]), [0.5, 0.0]);
-    assert_eq!(harness.observations("up", [SITE]).len(), 5);
+    assert_eq!(harness.observations("up", [SITE]).len(), 6);
 }
 
 #[test]
