@@ -52,6 +52,15 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The same as a label or a key: without the blanks around it, and `None` where nothing is left.
+    pub fn as_label(self) -> Option<Cow<'a, str>> {
+        let text = match self.as_text()? {
+            Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+            Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
     /// The integer; `None` for anything else, and outside `i64`.
     pub fn as_i64(self) -> Option<i64> {
         self.to().ok()
@@ -133,6 +142,24 @@ mod tests {
             (None, None),
         ] {
             assert_eq!(Json::new(raw).as_text().as_deref(), text, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_label_says_something() {
+        for (raw, label) in [
+            (
+                r#"" anna
+""#,
+                Some("anna"),
+            ),
+            (r#""anna""#, Some("anna")),
+            ("7", Some("7")),
+            (r#""  ""#, None),
+            ("\"\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(Json::new(Some(raw)).as_label().as_deref(), label, "{raw}");
         }
     }
 

@@ -44,9 +44,10 @@ impl Rules {
     }
 
     fn before_shipped(mut named: Vec<Named>) -> Result<Self, PluginError> {
+        // Both kinds, whatever the plugin reads: the operator shall hear of each mistake.
+        Program::new(&named, Wanted::Both)?;
         let shipped = parse(SHIPPED_NAME, SHIPPED)?;
         named.extend_from_slice(&shipped);
-        Program::new(&named, Wanted::Both)?;
         Ok(Self { named, shipped: shipped.len() })
     }
 
@@ -58,7 +59,8 @@ impl Rules {
 
     /// What is run for a plugin that reads this.
     pub(crate) fn program(&self, wanted: Wanted) -> Program {
-        Program::new(&self.named, wanted).expect("they were compiled when they were read")
+        Program::new(&self.named, wanted)
+            .expect("the operator's were compiled when they were read, the shipped ones in a test")
     }
 
     /// Only the rules that a test keeps.

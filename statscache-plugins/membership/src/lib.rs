@@ -3,12 +3,10 @@
 //! A message reports that a user was seen in a group, in a city. It may be repeated as often as
 //! one likes: whoever was counted in a stretch of time is not counted again.
 
-use std::borrow::Cow;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statscache_plugin_sdk::{
-    Count, Declare, Distinct, Field, Json, Message, Metric, Plugin, PluginError, Updates, export_plugins,
+    Count, Declare, Distinct, Field, Message, Metric, Plugin, PluginError, Updates, export_plugins,
 };
 
 #[cfg(test)]
@@ -88,26 +86,17 @@ A number is exact up to 256 and has a standard error of 1.6 % beyond.";
     }
 
     fn process(&self, message: &Message<'_>, updates: &mut Updates<'_>) -> Result<(), PluginError> {
-        let Some(group) = text(message.get(self.group)) else { return Ok(()) };
+        let Some(group) = message.get(self.group).as_label() else { return Ok(()) };
         let group = &*group;
         updates.add(self.reports, [group], 1);
-        if let Some(user) = text(message.get(self.user)) {
+        if let Some(user) = message.get(self.user).as_label() {
             updates.insert(self.members, [group], &user);
             updates.insert(self.all_members, (), &user);
         }
-        if let Some(city) = text(message.get(self.city)) {
+        if let Some(city) = message.get(self.city).as_label() {
             updates.insert(self.cities, [group], &city);
             updates.insert(self.all_cities, (), &city);
         }
         Ok(())
     }
-}
-
-/// A text or a number that says something, without the blanks around it.
-fn text(json: Json<'_>) -> Option<Cow<'_, str>> {
-    let text = match json.as_text()? {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    };
-    (!text.is_empty()).then_some(text)
 }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use statscache_plugin_sdk::{
-    Count, Declare, Distinct, Field, Json, Latest, Message, Metric, Plugin, PluginError, Updates, export_plugins,
+    Count, Declare, Distinct, Field, Latest, Message, Metric, Plugin, PluginError, Updates, export_plugins,
 };
 
 #[cfg(test)]
@@ -115,24 +115,15 @@ each user used each link. `links` holds what the newest use of a link said of it
     }
 
     fn process(&self, message: &Message<'_>, updates: &mut Updates<'_>) -> Result<(), PluginError> {
-        let Some(link) = text(message.get(self.link)) else { return Ok(()) };
+        let Some(link) = message.get(self.link).as_label() else { return Ok(()) };
         let link = &*link;
         updates.add(self.uses, [link], 1);
-        if let Some(user) = text(message.get(self.user)) {
+        if let Some(user) = message.get(self.user).as_label() {
             updates.insert(self.users, [link], &user);
             updates.insert(self.active_users, (), &user);
             updates.add(self.favourites, [&*user, link], 1);
         }
-        let newest = Link { title: text(message.get(self.title)), url: text(message.get(self.url)) };
+        let newest = Link { title: message.get(self.title).as_label(), url: message.get(self.url).as_label() };
         updates.set(self.links, [link], &newest)
     }
-}
-
-/// A text or a number that says something, without the blanks around it.
-fn text(json: Json<'_>) -> Option<Cow<'_, str>> {
-    let text = match json.as_text()? {
-        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
-        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
-    };
-    (!text.is_empty()).then_some(text)
 }
